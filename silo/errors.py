@@ -26,17 +26,23 @@ USAGE, SETTINGS, MACHINE, AWAY, REFUSED, LATER, TRUST, ENGINE, NOT_KEPT, PARTLY 
 
 TABLE: dict[str, Row] = {
     # In the clear, before the header opens (SPEC 5.4). Hints only: never downgrade or enrol because of one.
-    "bad_version": Row(400, TRUST, "the silo does not speak this version of the protocol", "update the older of the two"),
+    "bad_version": Row(
+        400, TRUST, "the silo does not speak this version of the protocol", "update the older of the two"
+    ),
     "stale_key": Row(409, LATER, "the silo has a newer transport key", "try again; a client does so by itself"),
     "cannot_open": Row(400, TRUST, "the silo could not open the request", "check the silo's address and fingerprint"),
     "too_large": Row(413, REFUSED, "the request is larger than this silo takes", "send less at once"),
     "busy": Row(503, LATER, "the silo is busy", "try again in a moment"),
     "not_ready": Row(503, AWAY, "the silo is not set up yet", "open its setup link: silo init LINK"),
     # Sealed: the request itself.
-    "bad_request": Row(400, USAGE, "the silo did not understand a field of the request", "the field is named in the detail"),
+    "bad_request": Row(
+        400, USAGE, "the silo did not understand a field of the request", "the field is named in the detail"
+    ),
     "not_found": Row(404, USAGE, "there is no such thing on this silo"),
     "bad_method": Row(405, USAGE, "this path does not take that method"),
-    "clock": Row(400, MACHINE, "this device's clock and the silo's are too far apart", "set the clock of the one that is wrong"),
+    "clock": Row(
+        400, MACHINE, "this device's clock and the silo's are too far apart", "set the clock of the one that is wrong"
+    ),
     "unknown_device": Row(401, REFUSED, "the silo does not know this device", "enrol it again"),
     "forbidden": Row(403, REFUSED, "this account may not do that"),
     "setup_wrong": Row(403, REFUSED, "this setup link is not valid", "get a new one: siloctl setup-link"),
@@ -44,22 +50,50 @@ TABLE: dict[str, Row] = {
     "limited": Row(429, LATER, "too many attempts", "wait as long as the detail says"),
     # Sealed: trust.
     "keyring_changed": Row(409, TRUST, "the silo's keyring is not the one this device accepted"),
-    "account_changed": Row(409, TRUST, "the silo's database names another account key than yours", "nothing was sent; ask the administrator how that came about"),
-    "stale_head": Row(409, TRUST, "the silo does not have records that this device has seen", "it may have been restored from a backup; ask the administrator"),
-    "keyring_broken": Row(503, TRUST, "the silo's keyring does not fit its administrator's key, so it refuses to seal", "the database was changed behind the silo's back; ask the administrator"),
+    "account_changed": Row(
+        409,
+        TRUST,
+        "the silo's database names another account key than yours",
+        "nothing was sent; ask the administrator how that came about",
+    ),
+    "stale_head": Row(
+        409,
+        TRUST,
+        "the silo does not have records that this device has seen",
+        "it may have been restored from a backup; ask the administrator",
+    ),
+    "keyring_broken": Row(
+        503,
+        TRUST,
+        "the silo's keyring does not fit its administrator's key, so it refuses to seal",
+        "the database was changed behind the silo's back; ask the administrator",
+    ),
     # Sealed: once only.
     "in_progress": Row(409, LATER, "this request is running already"),
     "already_done": Row(409, REFUSED, "this request ran already", "its receipt is in the detail"),
-    "lost": Row(409, LATER, "this request was begun and ended by a crash", "nothing of it was kept; send it again as a new one"),
+    "lost": Row(
+        409, LATER, "this request was begun and ended by a crash", "nothing of it was kept; send it again as a new one"
+    ),
     # Sealed: the engine.
-    "context_overflow": Row(400, USAGE, "the conversation is longer than the model's context", "start a new chat or send less"),
+    "context_overflow": Row(
+        400, USAGE, "the conversation is longer than the model's context", "start a new chat or send less"
+    ),
     "unknown_model": Row(404, USAGE, "this silo does not serve that model", "see: silo models"),
     "engine_busy": Row(429, LATER, "every place at the model is taken", "wait as long as the detail says"),
-    "engine_failed": Row(502, ENGINE, "the model stopped in the middle", "it is being started again; try once more in a moment"),
+    "engine_failed": Row(
+        502, ENGINE, "the model stopped in the middle", "it is being started again; try once more in a moment"
+    ),
     "engine_down": Row(503, ENGINE, "the model is not running", "it is being started; try again in a moment"),
     # Sealed: keeping.
-    "storage_full": Row(507, REFUSED, "the silo's disk is nearly full, so it takes no new turns", "ask the operator to free space"),
-    "not_kept": Row(507, NOT_KEPT, "the reply arrived, but the silo could not keep it", "save it yourself; ask the operator to look at the disk"),
+    "storage_full": Row(
+        507, REFUSED, "the silo's disk is nearly full, so it takes no new turns", "ask the operator to free space"
+    ),
+    "not_kept": Row(
+        507,
+        NOT_KEPT,
+        "the reply arrived, but the silo could not keep it",
+        "save it yourself; ask the operator to look at the disk",
+    ),
     "internal": Row(500, 1, "the silo failed", "the operator finds the id in the detail in the log"),
     # The client's own verdicts (SPEC 10). Never sent.
     "no_match": Row(0, TRUST, "this key is not one that opens this"),
@@ -69,10 +103,19 @@ TABLE: dict[str, Row] = {
     "forged": Row(0, TRUST, "a signature or a proof is missing or wrong"),
     "stale": Row(0, TRUST, "this is older than what was seen before"),
     "replay": Row(0, TRUST, "this was used before"),
-    "wrong_silo": Row(0, TRUST, "this is not the silo that this device has pinned", "compare the fingerprint with the one the operator sees"),
+    "wrong_silo": Row(
+        0,
+        TRUST,
+        "this is not the silo that this device has pinned",
+        "compare the fingerprint with the one the operator sees",
+    ),
     "no_identity": Row(0, USAGE, "this device belongs to no silo yet", "silo init LINK"),
-    "has_identity": Row(0, USAGE, "this device belongs to a silo already", "use another SILO_HOME, or remove the identity there"),
-    "bad_link": Row(0, USAGE, "this is not a setup link", "it looks like http://localhost:6006/#setup.… ; quote it in the shell"),
+    "has_identity": Row(
+        0, USAGE, "this device belongs to a silo already", "use another SILO_HOME, or remove the identity there"
+    ),
+    "bad_link": Row(
+        0, USAGE, "this is not a setup link", "it looks like http://localhost:6006/#setup.… ; quote it in the shell"
+    ),
     "bad_key_file": Row(0, USAGE, "this is not a key file"),
     "wrong_passphrase": Row(0, REFUSED, "the passphrase does not open it"),
     "weak_password": Row(0, USAGE, "the password is too weak", "take the suggested one, or a longer one"),
@@ -88,7 +131,9 @@ TABLE: dict[str, Row] = {
     "data_locked": Row(0, MACHINE, "another silo uses this data folder", "stop it, or choose another with --data"),
     "data_missing": Row(0, MACHINE, "there is no silo in this data folder", "name it with --data or SILO_DATA"),
     "data_damaged": Row(0, MACHINE, "the silo in this data folder is damaged", "restore it from a backup"),
-    "newer_database": Row(0, MACHINE, "the database is from a newer version", "use that version, or restore a backup from before"),
+    "newer_database": Row(
+        0, MACHINE, "the database is from a newer version", "use that version, or restore a backup from before"
+    ),
     "model_broken": Row(0, MACHINE, "the model file cannot be used", "name another with --model or SILO_MODELS"),
 }
 

@@ -1,0 +1,242 @@
+"""Reading what a silo wrote, with a private key that no silo has (SPEC 7, 10).
+
+Nothing in the appliance may import this file: the silo can write, and cannot read back.
+"""
+
+from dataclasses import dataclass
+
+from silo.crypto import _hpke, labels
+from silo.crypto.encoding import HASH_SIZE, b32, hash_bytes, unb64
+from silo.crypto.frames import WholeOpener
+from silo.crypto.keyring import Keyring
+from silo.crypto.keys import AdminKey, AdminPublic, fingerprint, recipient_of, same, verify
+from silo.crypto.labels import pack, unpack
+from silo.crypto.locks import Lock, PasswordSecret
+from silo.crypto.sealing import (
+    HEADER_SIZE,
+    MAGIC,
+    NO_HASH,
+    Place,
+    commitment,
+    core_hash,
+    entry_hash,
+    frame_key,
+    head_hash,
+    log_entry,
+)
+from silo.errors import SiloError
+
+_SIZES = (len(MAGIC), 16, 16, 8, 32, 16, 32, 1, 16, 8, 32)
+
+
+class Opener:
+    """An X-Wing private key that opens wraps. Its repr shows the fingerprint."""
+
+    def __init__(self, seed: bytes) -> None:
+        """From its 32-byte seed: an account key's or a vault epoch's."""
+        self._key = _hpke.PrivateKey(seed)
+        self.fingerprint = fingerprint(self._key.public)
+
+    def open_wrap(self, sealed: bytes, core: bytes) -> bytes:
+        """The record key in a wrap for the core with hash `core`. Raises SiloError `no_match`."""
+        return self._open(sealed, labels.RECORD_WRAP, core, self.fingerprint)
+
+    def _open(self, sealed: bytes, label: str, *fields: bytes) -> bytes:
+        return open_sealed(self._key, sealed, label, *fields)
+
+    def __repr__(self) -> str:
+        return f"<Opener {b32(self.fingerprint)[:13]}>"
+
+
+def open_sealed(key: _hpke.PrivateKey, sealed: bytes, label: str, *fields: bytes) -> bytes:
+    """HPKE open under label and fields. Raises SiloError `no_match`."""
+    try:
+        return key.open(sealed, pack(label, *fields))
+    except _hpke.CannotOpen:
+        raise SiloError("no_match") from None
+
+
+def read_place(core: bytes) -> Place:
+    """The place that a core names, not yet proven. Raises SiloError `truncated` or `header_failure`."""
+    if len(core) < HEADER_SIZE:
+        raise SiloError("truncated" if MAGIC.startswith(core[: len(MAGIC)]) else "header_failure")
+    cuts: list[bytes] = []
+    at = 0
+    for size in _SIZES:
+        cuts.append(core[at : at + size])
+        at += size
+    magic, silo, user, index, previous, thread, parent, kind, turn, time, _ = cuts
+    if magic != MAGIC:
+        raise SiloError("header_failure")
+    return Place(
+        silo, user, int.from_bytes(index, "big"), previous, thread, parent, kind[0], turn, int.from_bytes(time, "big")
+    )
+
+
+def open_core(core: bytes, record_key: bytes) -> bytes:
+    """The content of a core. Raises SiloError `header_failure` where the key is not committed to this
+    place, `payload_failure`, `truncated`."""
+    read_place(core)
+    header = core[:HEADER_SIZE]
+    spelled, committed = header[:-HASH_SIZE], header[-HASH_SIZE:]
+    if not same(committed, commitment(record_key, spelled)):
+        raise SiloError("header_failure")
+    head = head_hash(header)
+    opener = WholeOpener(frame_key(record_key, head), head, len(core))
+    opener.push(core[HEADER_SIZE:])
+    return opener.finish()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the silo signed of a record."""
+
+    silo: bytes
+    user: bytes
+    index: int
+    core_hash: bytes
+    entry_hash: bytes
+    recipients: tuple[bytes, ...]
+    time: int
+
+
+def read_receipt(receipt: bytes, identity: bytes) -> Receipt:
+    """The receipt, if the silo's identity (Ed25519 public key) signed it. Raises SiloError `forged`."""
+    said, signature = receipt[:-64], receipt[-64:]
+    verify(identity, signature, labels.RECEIPT, said)
+    try:
+        silo, user, index, core, entry, recipients, time = unpack(labels.RECEIPT, said, 7)
+        if [len(silo), len(user), len(index), len(core), len(entry), len(time)] != [16, 16, 8, 32, 32, 8]:
+            raise ValueError
+        if not recipients or len(recipients) % HASH_SIZE:
+            raise ValueError
+    except ValueError:
+        raise SiloError("forged") from None
+    marks = tuple(recipients[at : at + HASH_SIZE] for at in range(0, len(recipients), HASH_SIZE))
+    return Receipt(silo, user, int.from_bytes(index, "big"), core, entry, marks, int.from_bytes(time, "big"))
+
+
+def check_receipt(receipt: bytes, identity: bytes, core: bytes) -> Receipt:
+    """The receipt, if it is the silo's for exactly this core at its place. Raises SiloError `forged`."""
+    read = read_receipt(receipt, identity)
+    place, hashed = read_place(core), core_hash(core)
+    if (
+        (read.silo, read.user, read.index, read.time) != (place.silo, place.user, place.index, place.time)
+        or read.core_hash != hashed
+        or read.entry_hash != entry_hash(place, hashed)
+    ):
+        raise SiloError("forged")
+    return read
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A record as the silo hands it out: nothing in it is proven yet."""
+
+    core: bytes
+    wraps: dict[bytes, bytes]
+    """recipient's fingerprint -> sealed record key"""
+    receipt: bytes
+
+
+@dataclass(frozen=True)
+class OpenedRecord:
+    """A record whose key, place, content and receipt fit each other."""
+
+    place: Place
+    content: bytes
+    core_hash: bytes
+    entry_hash: bytes
+    receipt: Receipt
+
+
+def open_record(envelope: Envelope, openers: list[Opener], silo: bytes, user: bytes, identity: bytes) -> OpenedRecord:
+    """Open a record of `user` on `silo` with the first opener that a wrap names, and check it whole.
+
+    `identity` is the silo's Ed25519 public key as the keyring certifies it. Raises SiloError: `no_match` (no
+    wrap for these keys, or it does not open), `header_failure` (another silo's or user's record, or a key
+    for another place), `payload_failure`, `truncated`, `forged` (no receipt, or one for something else).
+    """
+    place, hashed = read_place(envelope.core), core_hash(envelope.core)
+    if (place.silo, place.user) != (silo, user):
+        raise SiloError("header_failure")
+    mine = [opener for opener in openers if opener.fingerprint in envelope.wraps]
+    if not mine:
+        raise SiloError("no_match")
+    record_key = mine[0].open_wrap(envelope.wraps[mine[0].fingerprint], hashed)
+    content = open_core(envelope.core, record_key)
+    receipt = check_receipt(envelope.receipt, identity, envelope.core)
+    return OpenedRecord(place, content, hashed, receipt.entry_hash, receipt)
+
+
+class Log:
+    """Walks one user's log: each entry must follow the one before (SPEC 7.3)."""
+
+    def __init__(self, silo: bytes, user: bytes, at: int = 0, entry: bytes = NO_HASH) -> None:
+        """From its beginning, or from an entry (index, entry hash) that the opener has accepted before."""
+        self._silo = silo
+        self._user = user
+        self.at = at
+        self.hash = entry
+
+    def step(self, index: int, thread: bytes, core: bytes) -> None:
+        """Take the next entry: its index, thread and core hash. Raises SiloError `forged` for any other index."""
+        if index != self.at + 1:
+            raise SiloError("forged", f"the log goes from {self.at} to {index}")
+        self.hash = log_entry(self.hash, self._silo, self._user, index, thread, core)
+        self.at = index
+
+    def check(self, entry: bytes) -> None:
+        """Raises SiloError `forged` unless the log stands at this entry hash."""
+        if not same(self.hash, entry):
+            raise SiloError("forged", f"the log differs at {self.at}")
+
+
+# --- vault epochs (SPEC 8.3) ---
+
+
+def open_epochs(admin: AdminKey, keyring: Keyring) -> list[Opener]:
+    """The epochs that this key opens, the current one first. Raises SiloError `no_match` where none does,
+    `forged` where an opened half is not the listed key's."""
+    key = _hpke.PrivateKey(admin.seal_seed)
+    return _open_epochs(key, admin.public, keyring)
+
+
+def _open_epochs(key: _hpke.PrivateKey, holder: AdminPublic, keyring: Keyring) -> list[Opener]:
+    openers: list[Opener] = []
+    for epoch in sorted(keyring.document.epochs, key=lambda epoch: epoch.state != "current"):
+        for half in epoch.halves:
+            if hash_bytes(half.holder) != holder.fingerprint:
+                continue
+            public = unb64(epoch.public)
+            seed = open_sealed(
+                key, unb64(half.sealed), labels.EPOCH_HALF, *keyring.half_context(epoch, holder.fingerprint)
+            )
+            if len(seed) != _hpke.SEED_SIZE or recipient_of(seed).public != public:
+                raise SiloError("forged", f"epoch {epoch.id}")
+            openers.append(Opener(seed))
+    if not openers:
+        raise SiloError("no_match")
+    return openers
+
+
+# --- locks (SPEC 9) ---
+
+
+def open_lock(lock: Lock, secret: PasswordSecret, silo: bytes, genesis: bytes, user: bytes) -> bytes:
+    """The account key's seed behind a lock.
+
+    Raises SiloError `no_match` for another password, `forged` where silo, genesis pin or the lock's proof
+    inside are not those expected.
+    """
+    key = _hpke.PrivateKey(secret.seal_seed)
+    plain = open_sealed(key, unb64(lock.sealed), labels.LOCK_SEAL, silo, user, lock.kind.encode())
+    try:
+        seed, inner_silo, inner_genesis = unpack(labels.LOCK, plain, 3)
+        account = recipient_of(seed).fingerprint
+    except ValueError:
+        raise SiloError("forged") from None
+    proof = secret.mac(silo, user, account, lock.manifest)
+    if (inner_silo, inner_genesis) != (silo, genesis) or not same(proof, hash_bytes(lock.mac)):
+        raise SiloError("forged")
+    return seed
