@@ -1,0 +1,1 @@
+"""The appliance: what runs on the silo's own machine."""

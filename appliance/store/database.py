@@ -1,0 +1,97 @@
+"""Opening the database, and its migrations, which go forward and back."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tortoise import Tortoise, connections
+from tortoise.exceptions import BaseORMException, DBConnectionError
+from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
+from tortoise.migrations.graph import MigrationKey
+from tortoise.migrations.recorder import MigrationRecorder
+
+from silo.errors import SiloError
+
+APP = "store"
+_MIGRATIONS = "appliance.store.migrations"
+
+
+def tortoise_config(url: str) -> dict[str, Any]:
+    """Tortoise's settings for `sqlite:///…` or `postgres://…`."""
+    connection: Any = url
+    if url.startswith("sqlite://"):
+        credentials = {
+            "file_path": url.removeprefix("sqlite://"),
+            "journal_mode": "WAL",
+            # An acknowledged record outlives a power cut: every commit waits for the disk.
+            "synchronous": "FULL",
+            # What is deleted is overwritten with zeros.
+            "secure_delete": "ON",
+            "busy_timeout": 10_000,
+        }
+        connection = {"engine": "tortoise.backends.sqlite", "credentials": credentials}
+    return {
+        "connections": {"default": connection},
+        "apps": {
+            APP: {"models": ["appliance.store.models"], "default_connection": "default", "migrations": _MIGRATIONS}
+        },
+        "use_tz": False,
+    }
+
+
+# For `tortoise -c appliance.store.database.TORTOISE makemigrations`; it is never opened.
+TORTOISE = tortoise_config("sqlite://:memory:")
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[None]:
+    """Tortoise connected to `url` and brought up to date. Raises SiloError `newer_database`, `data_damaged`."""
+    config = tortoise_config(url)
+    try:
+        await Tortoise.init(config=config)
+        await _migrate(config)
+    except BaseException as error:
+        await Tortoise.close_connections()
+        if isinstance(error, (BaseORMException, DBConnectionError, sqlite3.DatabaseError)):
+            raise SiloError("data_damaged", type(error).__name__) from None
+        raise
+    try:
+        yield
+    finally:
+        await Tortoise.close_connections()
+
+
+async def migrate(url: str, target: str | None = None) -> list[str]:
+    """Bring the schema to `target` (a migration's name, `zero` for none, None for the newest); its applied names.
+
+    Raises SiloError `newer_database`, `bad_file` for an unknown name.
+    """
+    config = tortoise_config(url)
+    await Tortoise.init(config=config)
+    try:
+        return await _migrate(config, target)
+    finally:
+        await Tortoise.close_connections()
+
+
+async def _migrate(config: dict[str, Any], target: str | None = None) -> list[str]:
+    executor = MigrationExecutor(connections.get("default"), config["apps"])
+    await executor.loader.build_graph()
+    known = {key.name for key in executor.loader.graph.nodes if key.app_label == APP}
+    recorder = MigrationRecorder(connections.get("default"))
+    await recorder.ensure_schema(executor._schema_editor(atomic=False))  # pyright: ignore[reportPrivateUsage]
+    unknown = {key.name for key in await recorder.applied_migrations() if key.app_label == APP} - known
+    if unknown:
+        raise SiloError("newer_database", ", ".join(sorted(unknown)))
+    if target is not None and target != "zero" and target not in known:
+        raise SiloError("bad_file", f"no migration is named {target}")
+    name = {"zero": "__first__", None: "__latest__"}.get(target, target)
+    await executor.migrate([MigrationTarget(APP, str(name))])
+    return sorted(key.name for key in await recorder.applied_migrations() if isinstance(key, MigrationKey))
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite://{path}"

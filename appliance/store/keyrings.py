@@ -1,0 +1,16 @@
+"""Every keyring version that was accepted. Whether one may be trusted is decided elsewhere, from the pin."""
+
+from appliance.store import models
+from appliance.store.rows import StoredKeyring
+
+
+async def after(version: int) -> list[StoredKeyring]:
+    """The versions above `version`, in order."""
+    rows = await models.Keyring.filter(version__gt=version).order_by("version")
+    return [StoredKeyring(row.version, row.document, row.signer, row.signature) for row in rows]
+
+
+async def newest() -> StoredKeyring | None:
+    """The highest version."""
+    row = await models.Keyring.all().order_by("-version").first()
+    return StoredKeyring(row.version, row.document, row.signer, row.signature) if row else None

@@ -1,0 +1,135 @@
+"""The tables. Beside each column: who can read what it holds, and when it dies.
+
+"box" means whoever has this database. Ids, hashes and fingerprints are base32 text.
+"""
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.models import Model
+
+
+class Keyring(Model):
+    """Every keyring version that was accepted. Public, kept for ever."""
+
+    version = fields.IntField(primary_key=True, generated=False)
+    document = fields.TextField()  # everybody with an account: the signed JSON, to the byte
+    signer = fields.CharField(52)
+    signature = fields.CharField(86)
+    time = fields.BigIntField()
+
+    class Meta:
+        table = "keyring"
+
+
+class User(Model):
+    """An account."""
+
+    id = fields.CharField(26, primary_key=True)
+    name = fields.CharField(64, unique=True)  # box
+    role = fields.CharField(16)  # box
+    account = fields.BinaryField()  # public key; a request must name its fingerprint before anything is sealed to it
+    time = fields.BigIntField()
+
+    class Meta:
+        table = "user"
+
+
+class Device(Model):
+    """A device key. Its statement is kept for ever, so that old signatures can be checked."""
+
+    id = fields.CharField(26, primary_key=True)
+    user_id = fields.CharField(26, db_index=True)
+    sign = fields.BinaryField()  # public key
+    statement = fields.BinaryField()  # public: the enrolment as the device signed it
+    signature = fields.BinaryField()
+    time = fields.BigIntField()
+    revoked = fields.BigIntField(null=True)
+
+    class Meta:
+        table = "device"
+
+
+class Lock(Model):
+    """The account key's seed, sealed to what its person knows."""
+
+    id = fields.IntField(primary_key=True)
+    user_id = fields.CharField(26, db_index=True)
+    kind = fields.CharField(16)
+    document = fields.TextField()  # the person; the box can guess a weak password offline. Dies when it is replaced
+
+    class Meta:
+        table = "lock"
+
+
+class Record(Model):
+    """One entry of a user's log, its sealed core beside it."""
+
+    id = fields.BigIntField(primary_key=True)
+    user_id = fields.CharField(26)
+    index = fields.BigIntField()  # box
+    turn = fields.CharField(26)  # box: chosen by the client
+    thread = fields.CharField(26)  # box
+    parent = fields.CharField(52, null=True)  # box: core hash
+    kind = fields.SmallIntField()  # box
+    time = fields.BigIntField()  # box
+    core_hash = fields.CharField(52)
+    entry_hash = fields.CharField(52)
+    core = fields.BinaryField()  # holders of a key to one of the wraps; its padded size: box
+    receipt = fields.BinaryField()  # box: hashes, fingerprints, a time, the silo's signature
+
+    class Meta:
+        table = "record"
+        unique_together = (("user_id", "index"), ("user_id", "turn"))
+        indexes = (Index(fields=["user_id", "thread"]),)
+
+
+class Wrap(Model):
+    """A record's key, sealed to one recipient. Replaced by reseal and rotation, never with its core."""
+
+    id = fields.BigIntField(primary_key=True)
+    user_id = fields.CharField(26)
+    index = fields.BigIntField()
+    place = fields.SmallIntField()  # its place in the receipt's list
+    recipient = fields.CharField(52)  # box: fingerprint of an account key, a vault epoch or an auditor
+    sealed = fields.BinaryField()  # the recipient alone
+
+    class Meta:
+        table = "wrap"
+        unique_together = (("user_id", "index", "recipient"),)
+
+
+class Once(Model):
+    """A request that changes or generates, written down before it begins. Dies after 20 minutes."""
+
+    id = fields.BigIntField(primary_key=True)
+    device = fields.CharField(26)
+    request = fields.CharField(26)
+    time = fields.BigIntField(db_index=True)
+    host = fields.CharField(26)  # the process that runs it, so that a crash is told from work
+    state = fields.CharField(8)  # running, done, failed
+    turn = fields.CharField(26, null=True)
+
+    class Meta:
+        table = "once"
+        unique_together = (("device", "request"),)
+
+
+class Setup(Model):
+    """The one live setup link. Dies when it is used, replaced or a day old."""
+
+    id = fields.IntField(primary_key=True, generated=False)
+    hash = fields.CharField(52)  # box: of what the link's secret derives, never the secret
+    time = fields.BigIntField()
+
+    class Meta:
+        table = "setup"
+
+
+class Silo(Model):
+    """Which silo this database belongs to."""
+
+    id = fields.CharField(26, primary_key=True)
+    time = fields.BigIntField()
+
+    class Meta:
+        table = "silo"

@@ -1,0 +1,46 @@
+"""Requests that run once: written down before they begin, whatever key or host they came to (SPEC 4.3)."""
+
+from tortoise.exceptions import IntegrityError, OperationalError
+
+from appliance.store import models
+from appliance.store.rows import OnceRow
+from silo.errors import SiloError
+
+KEPT = 20 * 60_000
+
+
+async def begin(device: str, request: str, turn: str | None, host: str, now: int) -> OnceRow | None:
+    """Write a request down as running; None if it was not there, else what is known of it.
+
+    Raises SiloError `storage_full` where the disk does not take it.
+    """
+    try:
+        await models.Once.create(device=device, request=request, time=now, host=host, state="running", turn=turn)
+    except IntegrityError:
+        row = await models.Once.get(device=device, request=request)
+        return OnceRow(row.state, row.host, row.turn)
+    except OperationalError:
+        raise SiloError("storage_full") from None
+    return None
+
+
+async def end(device: str, request: str, state: str) -> None:
+    """Mark a request `done` or `failed`."""
+    await models.Once.filter(device=device, request=request).update(state=state)
+
+
+async def forget(device: str, request: str) -> None:
+    """A request that was refused before it did anything did not run, and may come again."""
+    await models.Once.filter(device=device, request=request).delete()
+
+
+async def running(user: str, turn: str) -> OnceRow | None:
+    """What is known of the request that made, or makes, this turn."""
+    devices = await models.Device.filter(user_id=user).values_list("id", flat=True)
+    row = await models.Once.filter(device__in=list(devices), turn=turn).order_by("-id").first()
+    return OnceRow(row.state, row.host, row.turn) if row else None
+
+
+async def sweep(now: int) -> None:
+    """Drop what is older than any request that the door would still take."""
+    await models.Once.filter(time__lt=now - KEPT).delete()

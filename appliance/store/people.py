@@ -1,0 +1,94 @@
+"""Users, their devices and locks, and the setup link that lets the first of them in."""
+
+from tortoise.exceptions import IntegrityError
+from tortoise.transactions import in_transaction
+
+from appliance.store import models
+from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyring
+
+
+def _account(row: models.User) -> Account:
+    return Account(row.id, row.name, row.role, bytes(row.account), row.time)
+
+
+def _device(row: models.Device) -> EnrolledDevice:
+    return EnrolledDevice(
+        row.id, row.user_id, bytes(row.sign), bytes(row.statement), bytes(row.signature), row.time, row.revoked
+    )
+
+
+async def user(user_id: str) -> Account | None:
+    """The account with that id."""
+    row = await models.User.get_or_none(id=user_id)
+    return _account(row) if row else None
+
+
+async def users() -> list[Account]:
+    """All accounts, oldest first."""
+    return [_account(row) for row in await models.User.all().order_by("time", "id")]
+
+
+async def device(device_id: str) -> EnrolledDevice | None:
+    """The device with that id, revoked or not."""
+    row = await models.Device.get_or_none(id=device_id)
+    return _device(row) if row else None
+
+
+async def devices(user_id: str) -> list[EnrolledDevice]:
+    """All devices that this user ever enrolled, oldest first."""
+    return [_device(row) for row in await models.Device.filter(user_id=user_id).order_by("time", "id")]
+
+
+async def setup_hash(not_before: int) -> str | None:
+    """The hash that the live setup link answers to, unless it was made before `not_before` (ms)."""
+    row = await models.Setup.get_or_none(id=1)
+    return row.hash if row and row.time >= not_before else None
+
+
+async def renew_setup(hashed: str, now: int) -> None:
+    """Make this the one live setup link; the one before is void."""
+    async with in_transaction():
+        await models.Setup.filter(id=1).delete()
+        await models.Setup.create(id=1, hash=hashed, time=now)
+
+
+async def first_run(
+    keyring: StoredKeyring, account: Account, enrolled: EnrolledDevice, lock_kind: str, lock: str, hashed: str
+) -> None:
+    """Keyring version 1, the first account, its device and lock, the setup link used up: all or nothing.
+
+    Raises Conflict where the link with that hash is not live any more or there is a keyring.
+    """
+    try:
+        async with in_transaction():
+            if not await models.Setup.filter(id=1, hash=hashed).delete() or await models.Keyring.exists():
+                raise Conflict
+            await models.Keyring.create(
+                version=keyring.version,
+                document=keyring.document,
+                signer=keyring.signer,
+                signature=keyring.signature,
+                time=account.time,
+            )
+            await models.User.create(
+                id=account.id, name=account.name, role=account.role, account=account.account, time=account.time
+            )
+            await models.Device.create(
+                id=enrolled.id,
+                user_id=enrolled.user,
+                sign=enrolled.sign,
+                statement=enrolled.statement,
+                signature=enrolled.signature,
+                time=enrolled.time,
+            )
+            await models.Lock.create(user_id=account.id, kind=lock_kind, document=lock)
+    except IntegrityError:
+        raise Conflict from None
+
+
+async def bind_silo(silo_id: str, now: int) -> str:
+    """The id of the silo that this database belongs to: `silo_id` where it belongs to none yet."""
+    row = await models.Silo.first()
+    if row is None:
+        row = await models.Silo.create(id=silo_id, time=now)
+    return row.id

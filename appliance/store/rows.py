@@ -1,0 +1,83 @@
+"""What the store hands out and takes: plain values, so that no other room knows Tortoise."""
+
+from dataclasses import dataclass
+
+
+class Conflict(Exception):
+    """Something with that key stands there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user, as a request needs it."""
+
+    id: str
+    name: str
+    role: str
+    account: bytes
+    """X-Wing public key, as the database has it: compare its fingerprint with the one a request names."""
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledDevice:
+    """A device and its enrolment statement."""
+
+    id: str
+    user: str
+    sign: bytes
+    statement: bytes
+    signature: bytes
+    time: int
+    revoked: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a user's log; `at` 0 and no hash where it is empty."""
+
+    at: int
+    hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record without its bytes."""
+
+    index: int
+    turn: str
+    thread: str
+    parent: str | None
+    kind: int
+    time: int
+    core_hash: str
+    entry_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record with core, wraps in the receipt's order, and receipt."""
+
+    entry: Entry
+    core: bytes
+    wraps: tuple[tuple[str, bytes], ...]
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKeyring:
+    """A signed keyring, to the byte."""
+
+    version: int
+    document: str
+    signer: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnceRow:
+    """What is known of a request that changes or generates."""
+
+    state: str
+    host: str
+    turn: str | None
