@@ -200,7 +200,9 @@ def _confirm(url: str) -> bool:
     """Ask, where somebody can answer, whether https in front of http is meant."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    sys.stderr.write(f"SILO_URL is {url}, and the silo itself serves plain http.\nDoes a proxy end TLS in front of it? [y/N] ")
+    sys.stderr.write(
+        f"SILO_URL is {url}, and the silo itself serves plain http.\nDoes a proxy end TLS in front of it? [y/N] "
+    )
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

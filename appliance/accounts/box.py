@@ -1,0 +1,95 @@
+"""The box's own files: its identity, and the pin of its administrator's key (SPEC 4.7, 8.5).
+
+Both lie beside the database, never in it, so that who changes the database changes neither.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from silo.crypto.encoding import b32, hash_bytes, id_bytes
+from silo.crypto.keys import Signer, fingerprint
+from silo.errors import SiloError
+
+IDENTITY = "identity.key"
+PIN = "admin.pin"
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner reads and nobody overwrites by mistake, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A silo's identity, and where its admin pin stands."""
+
+    folder: Path
+    silo: bytes
+    """The silo's id, 16 bytes."""
+    identity: Signer = field(repr=False)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What clients pin."""
+        return fingerprint(self.identity.public)
+
+    def pin(self) -> bytes | None:
+        """Fingerprint of the admin key that signed keyring version 1; None before first run.
+
+        Raises SiloError `data_damaged`.
+        """
+        try:
+            return hash_bytes((self.folder / PIN).read_text("ascii").strip())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            raise SiloError("data_damaged", f"{PIN} cannot be read") from None
+
+    def write_pin(self, pin: bytes) -> None:
+        """Set the pin, once. Raises SiloError `setup_used` where another one stands."""
+        standing = self.pin()
+        if standing is None:
+            write_secret(self.folder / PIN, b32(pin) + "\n")
+        elif standing != pin:
+            raise SiloError("setup_used")
+
+
+def open_box(folder: Path, create: bool) -> Box:
+    """The box in `folder`; makes its identity at the first start where `create` says so.
+
+    Raises SiloError `data_missing`, `data_damaged`.
+    """
+    path = folder / IDENTITY
+    if not path.exists():
+        if not create:
+            raise SiloError("data_missing", str(folder))
+        if (folder / PIN).exists():
+            raise SiloError("data_damaged", f"{IDENTITY} is gone and {PIN} is not")
+        signer = Signer()
+        write_secret(
+            path,
+            "# The identity of this silo: it signs transport keys and receipts. Keep it out of backups.\n"
+            f"silo {b32(secrets.token_bytes(16))}\npublic {b32(signer.public)}\nsecret {b32(signer.seed)}\n",
+        )
+    try:
+        lines = [line.split() for line in path.read_text("ascii").splitlines() if not line.startswith("#")]
+        fields = {name: value for name, value in lines}
+        box = Box(folder, id_bytes(fields["silo"]), Signer(hash_bytes(fields["secret"])))
+        if hash_bytes(fields["public"]) != box.identity.public:
+            raise ValueError
+        return box
+    except (OSError, ValueError, KeyError):
+        raise SiloError("data_damaged", f"{IDENTITY} cannot be read") from None

@@ -1,0 +1,11 @@
+"""What each role may: one pure function."""
+
+_EVERYBODY = frozenset({"me", "keyrings", "enrolments", "models", "chat", "turns", "log", "history"})
+
+MAY: dict[str, frozenset[str]] = {"admin": _EVERYBODY, "user": _EVERYBODY}
+"""role -> verbs; a verb is the first part of an inner path."""
+
+
+def may(role: str, verb: str) -> bool:
+    """Whether an account of this role may use this verb. An unknown role may nothing."""
+    return verb in MAY.get(role, frozenset())

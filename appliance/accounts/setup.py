@@ -1,0 +1,119 @@
+"""First run: the setup link, and the one administrator that it lets in (SPEC 8.5)."""
+
+import secrets
+
+import msgspec
+
+from appliance.accounts.box import Box
+from appliance.store import people
+from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyring
+from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, unb64, write_json
+from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
+from silo.crypto.keys import Enrolment, Recipient, read_enrolment, same, setup_bearer, setup_hash
+from silo.crypto.locks import Lock
+from silo.errors import SiloError
+
+LIFE = 24 * 3_600_000
+"""How long a setup link works, in milliseconds."""
+
+
+class NewUser(msgspec.Struct, forbid_unknown_fields=True):
+    """The first account, as its device describes it."""
+
+    id: Id
+    name: str
+    account: Blob
+
+
+class Statement(msgspec.Struct, forbid_unknown_fields=True):
+    """An enrolment and its signature."""
+
+    statement: Blob
+    signature: Blob
+
+
+class Setup(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /setup`."""
+
+    bearer: Hash
+    keyring: SignedKeyring
+    user: NewUser
+    enrolment: Statement
+    lock: Lock
+
+
+async def new_link(box: Box, address: str, now: int) -> str:
+    """A fresh setup link; the one before is void. The secret in it is kept nowhere on the box."""
+    secret = secrets.token_bytes(32)
+    await people.renew_setup(b32(setup_hash(setup_bearer(secret))), now)
+    return f"{address}/#setup.{b64(secret + box.fingerprint + box.silo)}"
+
+
+def check_name(name: str) -> None:
+    """Raises SiloError `bad_request` unless it is 1 to 64 printable characters with none of white space around."""
+    if not 1 <= len(name) <= 64 or not name.isprintable() or name != name.strip():
+        raise SiloError("bad_request", "user.name")
+
+
+async def set_up(box: Box, body: Setup, now: int) -> tuple[Keyring, Enrolment]:
+    """Check everything, then write everything, or nothing.
+
+    Raises SiloError `setup_used`, `setup_wrong`, `bad_request` naming the part.
+    """
+    standing = await people.setup_hash(now - LIFE)
+    hashed = setup_hash(hash_bytes(body.bearer))
+    if standing is None or not same(hash_bytes(standing), hashed):
+        raise SiloError("setup_used" if await people.users() else "setup_wrong")
+    check_name(body.user.name)
+    keyring = _keyring(box, body.keyring)
+    enrolment = _enrolment(box, body)
+    account = _public(body.user.account)
+    box.write_pin(keyring.genesis)
+    try:
+        await people.first_run(
+            StoredKeyring(1, body.keyring.document, body.keyring.signer, body.keyring.signature),
+            Account(body.user.id, body.user.name, "admin", account, now),
+            EnrolledDevice(
+                b32(enrolment.device),
+                body.user.id,
+                enrolment.sign,
+                unb64(body.enrolment.statement),
+                unb64(body.enrolment.signature),
+                now,
+                None,
+            ),
+            body.lock.kind,
+            write_json(body.lock).decode(),
+            b32(hashed),
+        )
+    except Conflict:
+        raise SiloError("setup_used") from None
+    return keyring, enrolment
+
+
+def _keyring(box: Box, signed: SignedKeyring) -> Keyring:
+    try:
+        keyring = verify_keyring(signed, box.silo, hash_bytes(signed.signer))
+    except (SiloError, ValueError):
+        raise SiloError("bad_request", "keyring") from None
+    if keyring.identity != box.identity.public:
+        raise SiloError("bad_request", "keyring.identity")
+    return keyring
+
+
+def _enrolment(box: Box, body: Setup) -> Enrolment:
+    try:
+        enrolment = read_enrolment(unb64(body.enrolment.statement), unb64(body.enrolment.signature))
+        fits = (enrolment.silo, enrolment.user) == (box.silo, id_bytes(body.user.id)) and any(enrolment.device)
+    except (SiloError, ValueError):
+        fits, enrolment = False, None
+    if not fits or enrolment is None:
+        raise SiloError("bad_request", "enrolment")
+    return enrolment
+
+
+def _public(text: str) -> bytes:
+    try:
+        return Recipient(unb64(text)).public
+    except ValueError:
+        raise SiloError("bad_request", "user.account") from None

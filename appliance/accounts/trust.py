@@ -1,0 +1,44 @@
+"""The keyring in force, verified from the admin pin each time the database shows another one (SPEC 4.7)."""
+
+from appliance.accounts.box import Box
+from appliance.store import keyrings
+from appliance.store.rows import StoredKeyring
+from silo.crypto.keyring import Keyring, SignedKeyring, verify_chain
+from silo.errors import SiloError
+
+
+def signed(row: StoredKeyring) -> SignedKeyring:
+    """A stored keyring as it travels."""
+    return SignedKeyring(document=row.document, signer=row.signer, signature=row.signature)
+
+
+class Trust:
+    """Gives the keyring in force, or refuses: nothing is sealed to a key that no administrator has signed."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._row: StoredKeyring | None = None
+        self._keyring: Keyring | None = None
+
+    async def keyring(self) -> Keyring:
+        """The highest keyring, verified. Raises SiloError `not_ready` before version 1, `keyring_broken`."""
+        row = await keyrings.newest()
+        if row is None and self._row is None:
+            raise SiloError("not_ready")
+        if row is not None and row == self._row and self._keyring:
+            return self._keyring
+        if row is None or (self._row and row.version <= self._row.version):
+            # Versions only rise; whoever went back, or changed one in place, went around the appliance.
+            raise SiloError("keyring_broken")
+        pin = self._box.pin()
+        try:
+            if pin is None:
+                raise SiloError("forged")
+            chain = [signed(one) for one in await keyrings.after(0)]
+            keyring = verify_chain(chain, self._box.silo, pin)
+            if keyring.identity != self._box.identity.public:
+                raise SiloError("forged")
+        except SiloError as error:
+            raise SiloError("keyring_broken", error.code) from None
+        self._row, self._keyring = row, keyring
+        return keyring
