@@ -54,8 +54,8 @@ def test_the_appliance_never_loads_what_opens_records():
 
 
 def reads_environment(tree: ast.AST) -> bool:
-    """Says whether code names the environment in any spelling that the os module offers."""
-    names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+    """Says whether code reads the environment in any spelling that the os module offers."""
+    names = {"environ", "environb", "getenv", "getenvb"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
             if node.attr in names:
