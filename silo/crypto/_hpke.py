@@ -24,6 +24,7 @@ OVERHEAD = ENC_SIZE + 16
 
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _MLKEM_PUBLIC = 1184
+_ANY_X25519 = X25519PrivateKey.from_private_bytes(bytes(32))
 
 
 class CannotOpen(Exception):
@@ -55,8 +56,15 @@ class PrivateKey:
         return "<PrivateKey>"
 
 
-def public_key(public: bytes) -> MLKEM768X25519PublicKey:
-    """The parsed public key. Raises ValueError for a wrong size or a coefficient out of range."""
+def check_public(public: bytes) -> None:
+    """Raises ValueError for a public key that nothing can be sealed to: a wrong size, a coefficient out of range,
+    an X25519 point of low order."""
+    _parse(public)
+    # Any private key will do: a point of low order gives zero with all of them, which the library refuses.
+    _ANY_X25519.exchange(X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]))
+
+
+def _parse(public: bytes) -> MLKEM768X25519PublicKey:
     if len(public) != PUBLIC_SIZE:
         raise ValueError("an X-Wing public key has 1216 bytes")
     return MLKEM768X25519PublicKey(
@@ -68,7 +76,7 @@ def public_key(public: bytes) -> MLKEM768X25519PublicKey:
 def seal(public: bytes, plaintext: bytes, info: bytes) -> bytes:
     """`enc` (1,120 bytes) and ciphertext (plaintext + 16). Raises ValueError for a bad public key."""
     try:
-        return _SUITE.encrypt(plaintext, public_key(public), info)
+        return _SUITE.encrypt(plaintext, _parse(public), info)
     except InvalidTag:
         # What the library raises for an X25519 point of low order.
         raise ValueError("this public key cannot be sealed to") from None

@@ -70,10 +70,10 @@ class Header(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     path: str
     request: Hash
     reply: Hash
-    headers: dict[str, str] = {}
-    account: Hash | None = None
-    keyring: Seen | None = None
-    head: Seen | None = None
+    headers: dict[str, str]
+    account: Hash | None
+    keyring: Seen | None
+    head: Seen | None
 
 
 class TransportStatement(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -179,8 +179,8 @@ def _json_of(plain: bytes) -> tuple[bytes, bytes]:
 class OpenedRequest:
     """A request whose header opened; its body may still be on the way."""
 
-    header: Header
-    device: bytes
+    header: Header = field(repr=False)
+    device: bytes = field(repr=False)
     """16 bytes; zeros: none."""
     signature: bytes = field(repr=False)
     _text: bytes = field(repr=False)
@@ -282,6 +282,7 @@ class ReplyOpener:
         self._frames: ReplyFrames | None = None
         self._buffer = bytearray()
         self._head = False
+        self._failed = False
         self.complete = False
         """Whether the END part has come: the answer is whole, though cover may follow."""
 
@@ -293,6 +294,8 @@ class ReplyOpener:
             if len(self._salt) < SALT_SIZE:
                 return []
             self._frames = ReplyFrames(_reply_key(self._secret, self._transcript, self._salt), self._transcript)
+        if self._failed:
+            raise SiloError("payload_failure")
         for payload in self._frames.push(data):
             self._buffer += payload
         parts: list[Part] = []
@@ -300,7 +303,8 @@ class ReplyOpener:
             for one in self._parts():
                 parts.append(one)
         except SiloError:
-            # What came before the fault was authentic; the fault stays in the buffer for the next call.
+            # What came before the fault was authentic and is released first; the next call tells of the fault.
+            self._failed = True
             if not parts:
                 raise
         return parts
@@ -321,14 +325,15 @@ class ReplyOpener:
             raise SiloError("payload_failure")
 
     def finish(self) -> None:
-        """Raises SiloError `truncated` unless END and the last frame came."""
+        """Raises SiloError `truncated` unless the last frame came, `payload_failure` for a fault before it or
+        where it came without END."""
+        if self._failed:
+            raise SiloError("payload_failure")
         if self._frames is None:
             raise SiloError("truncated")
         self._frames.finish()
-        if self.complete and self._buffer:
-            raise SiloError("payload_failure")
         if not self.complete:
-            raise SiloError("truncated")
+            raise SiloError("payload_failure")
 
 
 # --- the client's end (SPEC 4.1) ---
@@ -430,7 +435,7 @@ def read_keys(answer: bytes, silo: bytes, identity: bytes, nonce: str | None) ->
         if id_bytes(stated.silo) != silo or not same(fingerprint(key), identity):
             raise SiloError("wrong_silo")
         for public in publics:
-            _hpke.public_key(public)
+            _hpke.check_public(public)
     except ValueError:
         raise SiloError("bad_reply") from None
     verify(key, signature, labels.KEYS, text)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import secrets
 from typing import Annotated, Any, TypeVar
@@ -10,6 +11,12 @@ import msgspec
 
 ID_SIZE = 16
 HASH_SIZE = 32
+
+# Bits that fill up the last letter are zeros, or one text of bytes would have several spellings. \Z, because
+# $ lets a line feed pass.
+_ID = r"^[a-z2-7]{25}[aeimquy4]\Z"
+_HASH = r"^[a-z2-7]{51}[aq]\Z"
+_BLOB = r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?\Z"
 
 # A lone surrogate has no UTF-8, so it could be signed as one thing and stored as another.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -20,11 +27,11 @@ Millis = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """Milliseconds since 1970-01-01 UTC, below 2^53."""
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """A whole number below 2^53, which every JSON reader holds exactly."""
-Id = Annotated[str, msgspec.Meta(pattern="^[a-z2-7]{26}$")]
+Id = Annotated[str, msgspec.Meta(pattern=_ID)]
 """16 bytes in base32."""
-Hash = Annotated[str, msgspec.Meta(pattern="^[a-z2-7]{52}$")]
+Hash = Annotated[str, msgspec.Meta(pattern=_HASH)]
 """32 bytes in base32: a hash, a fingerprint, an Ed25519 public key or a secret."""
-Blob = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]*$")]
+Blob = Annotated[str, msgspec.Meta(pattern=_BLOB)]
 """Bytes in base64url."""
 
 
@@ -91,6 +98,13 @@ def _no_constant(_: str) -> Any:
     raise ValueError("not a JSON number")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
 def _bounded(digits: str) -> int:
     number = int(digits) if len(digits) < 18 else 2**53
     if abs(number) >= 2**53:
@@ -99,11 +113,15 @@ def _bounded(digits: str) -> int:
 
 
 def parse_json(data: bytes) -> Any:
-    """One JSON text in UTF-8, read strictly: no key twice, no NaN, whole numbers below 2^53, no lone
+    """One JSON text in UTF-8, read strictly: no key twice, no NaN or infinity, whole numbers below 2^53, no lone
     surrogate, no byte order mark (SPEC 2.3). Raises ValueError."""
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_bounded
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
         )
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -119,7 +137,15 @@ def read_json(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(_place(str(error))) from None
+
+
+def _place(said: str) -> str:
+    # msgspec's sentences repeat what was sent: an unknown field's name, a value outside a list.
+    if said.startswith("Object contains unknown field"):
+        return "there is an unknown field"
+    at = said.rpartition(" - at `")[2].rstrip("`") if said.endswith("`") else "$"
+    return f"a field is missing or not what it must be, at {at}"
 
 
 def write_json(value: Any) -> bytes:

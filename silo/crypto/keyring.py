@@ -67,18 +67,32 @@ class Waiver(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     since: Millis
 
 
-class Policy(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=False):
-    """The signed policy (SPEC 8.4)."""
+class Policy(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The signed policy (SPEC 8.4). No field may be left out: two readers would fill it in differently."""
 
-    second_factor: Literal["off", "admins", "all"] = "off"
-    passkeys: Literal["off", "admins", "all"] = "off"
-    temporary_chats: bool = False
-    user_deletion: bool = True
-    retention_days: Count | None = None
-    plain_api_behind_tls: bool = False
-    record_v1: bool = True
-    show_yourself_days: Count = 90
-    keyring_fresh_days: Count = 365
+    second_factor: Literal["off", "admins", "all"]
+    passkeys: Literal["off", "admins", "all"]
+    temporary_chats: bool
+    user_deletion: bool
+    retention_days: Count | None
+    plain_api_behind_tls: bool
+    record_v1: bool
+    show_yourself_days: Count
+    keyring_fresh_days: Count
+
+
+FIRST_POLICY = Policy(
+    second_factor="off",
+    passkeys="off",
+    temporary_chats=False,
+    user_deletion=True,
+    retention_days=None,
+    plain_api_behind_tls=False,
+    record_v1=True,
+    show_yourself_days=90,
+    keyring_fresh_days=365,
+)
+"""What keyring version 1 says."""
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -198,7 +212,7 @@ def first_keyring(admin: AdminKey, name: str, silo: bytes, identity: bytes, now:
         epochs=[Epoch(id=1, state="current", public=b64(public), halves=[Half(holder=b32(mark), sealed=b64(sealed))])],
         extras=[],
         waiver=Waiver(since=now),
-        policy=Policy(),
+        policy=FIRST_POLICY,
     )
     return sign_keyring(admin, document)
 
@@ -209,8 +223,8 @@ def verify_keyring(signed: SignedKeyring, silo: bytes, pin: bytes, previous: Key
     Raises SiloError `header_failure` for a document that is not well formed, `wrong_silo`, `stale` for a version
     that does not rise by one, `forged` for a chain, signer or signature that does not fit (SPEC 8.2).
     """
-    text = signed.document.encode()
     try:
+        text = signed.document.encode()
         document = read_json(text, Document)
         signature = unb64(signed.signature)
         _check_document(document)

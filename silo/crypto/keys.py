@@ -85,7 +85,7 @@ class Recipient:
 
     def __init__(self, public: bytes) -> None:
         """Raises ValueError for a public key that nothing can be sealed to."""
-        _hpke.public_key(public)
+        _hpke.check_public(public)
         self.public = public
         self.fingerprint = fingerprint(public)
 

@@ -3,7 +3,7 @@
 Nothing in the appliance may import this file: the silo can write, and cannot read back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from silo.crypto import _hpke, labels
 from silo.crypto.encoding import HASH_SIZE, b32, hash_bytes, unb64
@@ -144,7 +144,7 @@ class OpenedRecord:
     """A record whose key, place, content and receipt fit each other."""
 
     place: Place
-    content: bytes
+    content: bytes = field(repr=False)
     core_hash: bytes
     entry_hash: bytes
     receipt: Receipt
@@ -227,10 +227,12 @@ def open_lock(lock: Lock, secret: PasswordSecret, silo: bytes, genesis: bytes, u
     """The account key's seed behind a lock.
 
     Raises SiloError `no_match` for another password, `forged` where silo, genesis pin or the lock's proof
-    inside are not those expected.
+    are not those expected, or its public half is not the password's: a later seed would be sealed to that.
     """
     key = _hpke.PrivateKey(secret.seal_seed)
     plain = open_sealed(key, unb64(lock.sealed), labels.LOCK_SEAL, silo, user, lock.kind.encode())
+    if not same(unb64(lock.public), key.public):
+        raise SiloError("forged")
     try:
         seed, inner_silo, inner_genesis = unpack(labels.LOCK, plain, 3)
         account = recipient_of(seed).fingerprint
