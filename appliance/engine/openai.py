@@ -343,7 +343,7 @@ def _refusal(status: int, body: bytes | bytearray) -> SiloError:
 
 
 async def get(socket: str, path: str, patience: float) -> bytes | None:
-    """The body of the engine's answer to GET `path`, at most 1 MiB; None unless it is a 200 within `patience` seconds."""
+    """The body of the engine's answer to GET `path`, at most 1 MiB; None unless it is a 200 in `patience` s."""
     body = bytearray()
     parser = httptools.HttpResponseParser(_Collector(body))
     try:
