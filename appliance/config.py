@@ -42,7 +42,7 @@ class Config:
     """Requests a second that one source may send to the door, in the long run."""
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "info"
-    meta: Mapping[str, str] = field(default_factory=lambda: {}, repr=False)
+    meta: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def database(self) -> str:

@@ -8,8 +8,9 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from appliance.store import people
 from silo.crypto.encoding import b32, hash_bytes, id_bytes
-from silo.crypto.keys import Signer, fingerprint
+from silo.crypto.keys import Signer, fingerprint, spoken
 from silo.errors import SiloError
 
 IDENTITY = "identity.key"
@@ -46,6 +47,11 @@ class Box:
         """What clients pin."""
         return fingerprint(self.identity.public)
 
+    @property
+    def spoken(self) -> str:
+        """The fingerprint as people compare it."""
+        return spoken(self.fingerprint)
+
     def pin(self) -> bytes | None:
         """Fingerprint of the admin key that signed keyring version 1; None before first run.
 
@@ -67,6 +73,12 @@ class Box:
             raise SiloError("setup_used")
 
 
+async def claim_database(box: Box, now: int) -> None:
+    """Make the open database this silo's, at its first start. Raises SiloError `data_damaged` for another's."""
+    if await people.bind_silo(b32(box.silo), now) != b32(box.silo):
+        raise SiloError("data_damaged", "the database is another silo's")
+
+
 def open_box(folder: Path, create: bool) -> Box:
     """The box in `folder`; makes its identity at the first start where `create` says so.
 
@@ -86,7 +98,7 @@ def open_box(folder: Path, create: bool) -> Box:
         )
     try:
         lines = [line.split() for line in path.read_text("ascii").splitlines() if not line.startswith("#")]
-        fields = {name: value for name, value in lines}
+        fields = dict(lines)
         box = Box(folder, id_bytes(fields["silo"]), Signer(hash_bytes(fields["secret"])))
         if hash_bytes(fields["public"]) != box.identity.public:
             raise ValueError

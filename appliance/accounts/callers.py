@@ -60,14 +60,8 @@ async def check_trust(opened: OpenedRequest, caller: Caller, trust: Trust) -> Tr
     if header.keyring != keyring.seen:
         since = await keyrings.after(header.keyring.at if header.keyring else 0)
         raise SiloError("keyring_changed", keyrings=[signed(row) for row in since])
-    if header.head is None:
-        raise SiloError("stale_head", head=await _head(caller.account.id))
-    if header.head.at and not await records.holds(caller.account.id, header.head.at, header.head.hash):
-        raise SiloError("stale_head", head=await _head(caller.account.id))
+    if header.head and not await records.holds(caller.account.id, header.head.at, header.head.hash):
+        head = await records.head(caller.account.id)
+        raise SiloError("stale_head", head={"at": head.at, "hash": head.hash} if head.at else None)
     recipients = [Recipient(caller.account.account), keyring.vault, *keyring.extras(caller.account.id)]
     return Trusted(keyring, recipients)
-
-
-async def _head(user: str) -> dict[str, object] | None:
-    head = await records.head(user)
-    return {"at": head.at, "hash": head.hash} if head.at else None

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from tortoise import Tortoise, connections
@@ -11,6 +10,7 @@ from tortoise.exceptions import BaseORMException, DBConnectionError
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.graph import MigrationKey
 from tortoise.migrations.recorder import MigrationRecorder
+from tortoise.transactions import in_transaction
 
 from silo.errors import SiloError
 
@@ -92,6 +92,10 @@ async def _migrate(config: dict[str, Any], target: str | None = None) -> list[st
     return sorted(key.name for key in await recorder.applied_migrations() if isinstance(key, MigrationKey))
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file."""
-    return f"sqlite://{path}"
+@asynccontextmanager
+async def snapshot() -> AsyncIterator[None]:
+    """What is read inside belongs together, whatever is written meanwhile."""
+    async with in_transaction() as connection:
+        if connection.capabilities.dialect == "postgres":
+            await connection.execute_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield

@@ -17,7 +17,7 @@ class Keyring(Model):
     signature = fields.CharField(86)
     time = fields.BigIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "keyring"
 
 
@@ -30,7 +30,7 @@ class User(Model):
     account = fields.BinaryField()  # public key; a request must name its fingerprint before anything is sealed to it
     time = fields.BigIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "user"
 
 
@@ -45,7 +45,7 @@ class Device(Model):
     time = fields.BigIntField()
     revoked = fields.BigIntField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "device"
 
 
@@ -57,7 +57,7 @@ class Lock(Model):
     kind = fields.CharField(16)
     document = fields.TextField()  # the person; the box can guess a weak password offline. Dies when it is replaced
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "lock"
 
 
@@ -77,7 +77,7 @@ class Record(Model):
     core = fields.BinaryField()  # holders of a key to one of the wraps; its padded size: box
     receipt = fields.BinaryField()  # box: hashes, fingerprints, a time, the silo's signature
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "record"
         unique_together = (("user_id", "index"), ("user_id", "turn"))
         indexes = (Index(fields=["user_id", "thread"]),)
@@ -93,7 +93,7 @@ class Wrap(Model):
     recipient = fields.CharField(52)  # box: fingerprint of an account key, a vault epoch or an auditor
     sealed = fields.BinaryField()  # the recipient alone
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "wrap"
         unique_together = (("user_id", "index", "recipient"),)
 
@@ -109,7 +109,7 @@ class Once(Model):
     state = fields.CharField(8)  # running, done, failed
     turn = fields.CharField(26, null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "once"
         unique_together = (("device", "request"),)
 
@@ -121,7 +121,7 @@ class Setup(Model):
     hash = fields.CharField(52)  # box: of what the link's secret derives, never the secret
     time = fields.BigIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "setup"
 
 
@@ -131,5 +131,5 @@ class Silo(Model):
     id = fields.CharField(26, primary_key=True)
     time = fields.BigIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "silo"

@@ -1,0 +1,206 @@
+"""The sealed door: one endpoint, in the order of SPEC 4.3. What cannot be opened gets one answer, whatever failed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from sanic import HTTPResponse, Request
+from sanic.exceptions import SanicException
+from sanic.response import raw
+
+from appliance.accounts.callers import Caller, authenticate, check_clock, check_trust
+from appliance.accounts.policy import may
+from appliance.api.routes import SMALL, Answer, Asked, Route, find
+from appliance.api.shape import SHAPES
+from appliance.api.state import Silo
+from appliance.api.turns import Turn, error_object
+from appliance.log import logger
+from silo.crypto.channel import BODY, END, HEAD, PREFIX_SIZE, OpenedRequest, part
+from silo.crypto.encoding import new_id, padme, read_json, write_json
+from silo.crypto.frames import whole_size
+from silo.errors import SiloError
+
+HEADERS = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
+_TYPE = "application/octet-stream"
+_ALLOWED_HEADERS = {"accept", "content-type"}
+_DRAINED = 1024 * 1024
+
+
+def clear(code: str, **extra: object) -> HTTPResponse:
+    """An error before the header opens: constant but for the code (SPEC 5.4)."""
+    error = SiloError(code)
+    return raw(
+        write_json({"error": {"code": error.code}, **extra}),
+        status=error.row.status,
+        content_type="application/json",
+        headers=HEADERS,
+    )
+
+
+class _Body:
+    """The HTTP body as it arrives: first the sealed prefix, then the rest."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._rest = b""
+        self._ended = False
+
+    async def _next(self) -> bytes:
+        if self._ended or self._request.stream is None:
+            return b""
+        data = await self._request.stream.read()
+        self._ended = not data
+        return data or b""
+
+    async def prefix(self) -> bytes:
+        """The first 3,233 bytes, or fewer where it ends before. Raises nothing."""
+        data = bytearray()
+        while len(data) < PREFIX_SIZE and (more := await self._next()):
+            data += more
+        self._rest = bytes(data[PREFIX_SIZE:])
+        return bytes(data[:PREFIX_SIZE])
+
+    async def rest(self) -> AsyncIterator[bytes]:
+        """What follows."""
+        if self._rest:
+            yield self._rest
+            self._rest = b""
+        while more := await self._next():
+            yield more
+
+    async def drain(self) -> None:
+        """Read on for a while: an answer that comes before the body was read would be lost with the connection."""
+        left = _DRAINED
+        async for data in self.rest():
+            left -= len(data)
+            if left <= 0:
+                return
+
+
+async def enter(request: Request, key_id: str) -> HTTPResponse | None:
+    """`POST /silo/1/<key_id>`"""
+    silo: Silo = request.app.ctx.silo
+    source = silo.sources.name(request.ip, request.headers)
+    try:
+        size = int(request.headers.get("content-length", 0))
+    except ValueError:
+        size = 0
+    if size > PREFIX_SIZE + whole_size(silo.config.max_body):
+        return clear("too_large")
+    if not silo.buckets.take(source):
+        return clear("busy")
+    key = silo.keys.find(key_id)
+    body = _Body(request)
+    try:
+        if key is None:
+            await body.drain()
+            return clear("stale_key", keys=silo.keys.statement(None).decode())
+        prefix = await body.prefix()
+        try:
+            # Opened here and now, so that never more than one decapsulation is in flight.
+            opened = key.open_header(prefix)
+        except SiloError as error:
+            await body.drain()
+            return clear(error.code)
+        return await _answer(request, silo, opened, body, source)
+    except SanicException as error:
+        # The body itself was not HTTP, or ended early.
+        logger().info("a request broke off", status=error.status_code)
+        raise
+
+
+async def _answer(
+    request: Request, silo: Silo, opened: OpenedRequest, body: _Body, source: bytes
+) -> HTTPResponse | None:
+    verb = "unknown"
+    try:
+        caller = await _admit(silo, opened)
+        verb, route, argument = find(opened.header.method, opened.header.path)
+        _check_route(silo, opened, caller, verb, route)
+        if route.handler is None:
+            return await _generate(request, silo, opened, body, caller)
+        content = await _read(opened, body, SMALL, route)
+        answer = await route.handler(Asked(silo, caller, source, argument, content))
+    except SiloError as error:
+        await body.drain()
+        answer = Answer({"error": error_object(error)}, error.row.status)
+    except (asyncio.CancelledError, SanicException):
+        raise
+    except Exception as error:
+        mark = new_id()
+        logger().error("a request failed", id=mark, verb=verb, kind=type(error).__name__)
+        answer = Answer({"error": error_object(SiloError("internal", mark))}, 500)
+    logger().info("answered", verb=verb, status=answer.status)
+    return _whole(opened, answer)
+
+
+def _whole(opened: OpenedRequest, answer: Answer) -> HTTPResponse:
+    head = write_json({"status": answer.status, "headers": {"content-type": "application/json"}})
+    payload = part(HEAD, head) + _body_parts(write_json(answer.body)) + part(END, b"{}")
+    return raw(opened.reply().whole(payload), content_type=_TYPE, headers=HEADERS)
+
+
+def _body_parts(data: bytes) -> bytes:
+    # A part's length has three bytes.
+    most = 2**24 - 1
+    return b"".join(part(BODY, data[at : at + most]) for at in range(0, len(data), most))
+
+
+async def _admit(silo: Silo, opened: OpenedRequest) -> Caller | None:
+    """Steps 3 and 4: is there a keyring, who signed, and when."""
+    if not opened.has_device:
+        opened.check_signature(None)
+        check_clock(opened.header.time, silo.now())
+        return None
+    if silo.box.pin() is None:
+        raise SiloError("not_ready")
+    caller = await authenticate(opened)
+    check_clock(opened.header.time, silo.now())
+    return caller
+
+
+def _check_route(silo: Silo, opened: OpenedRequest, caller: Caller | None, verb: str, route: Route) -> None:
+    """Step 5: may this caller take this path."""
+    if caller is None and route.device:
+        raise SiloError("not_ready" if silo.box.pin() is None else "unknown_device")
+    if caller is not None and (not route.device or not may(caller.account.role, verb)):
+        raise SiloError("forbidden")
+    if not set(opened.header.headers) <= _ALLOWED_HEADERS:
+        raise SiloError("bad_request", "headers")
+
+
+async def _read(opened: OpenedRequest, body: _Body, limit: int, route: Route) -> object:
+    """Step 7: the whole body, opened and in its shape."""
+    opener = opened.body(padme(8 + limit))
+    try:
+        async for data in body.rest():
+            opener.push(data)
+        return read_json(opener.finish(), route.body)
+    except SiloError as error:
+        if error.code == "too_large":
+            raise
+        raise SiloError("bad_request", "body") from None
+    except ValueError as error:
+        raise SiloError("bad_request", str(error)) from None
+
+
+async def _generate(
+    request: Request, silo: Silo, opened: OpenedRequest, body: _Body, caller: Caller | None
+) -> HTTPResponse | None:
+    """`POST /chat`: the turn runs as a task of its own; this handler only carries its words out."""
+    assert caller is not None
+    trusted = await check_trust(opened, caller, silo.trust)
+    _, route, _ = find("POST", "/chat")
+    content = await _read(opened, body, silo.config.max_body, route)
+    turn = Turn(silo, caller, trusted, content, opened.header.id)  # pyright: ignore[reportArgumentType]
+    await turn.start()
+    try:
+        await turn.wake.wait()
+        if turn.refused:
+            raise turn.refused
+        response = await request.respond(content_type=_TYPE, headers=HEADERS)
+        await SHAPES[silo.config.shape](turn, opened.reply(), response.send)
+        logger().info("answered", verb="chat", status=200, finish=str((turn.end or {}).get("finish")))
+        return None
+    finally:
+        if turn.end is None and turn.refused is None:
+            turn.cut()

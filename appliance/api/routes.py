@@ -1,0 +1,224 @@
+"""What is asked through the door: the route table of SPEC 5.5, and a handler for each row."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from appliance.accounts import setup
+from appliance.accounts.callers import Caller
+from appliance.accounts.trust import signed
+from appliance.api.state import Silo
+from appliance.api.turns import Chat, kept
+from appliance.store import keyrings, once, people, records
+from appliance.store.rows import Head
+from silo.crypto.encoding import Count, Id, b32, b64
+from silo.errors import SiloError
+
+SMALL = 1024 * 1024
+"""The largest body of all paths but `POST /chat`, in bytes."""
+_PAGE_BYTES = 4 * 1024 * 1024
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A body without arguments."""
+
+
+class AfterVersion(msgspec.Struct, forbid_unknown_fields=True):
+    """Which keyrings."""
+
+    after: Count = 0
+
+
+class LogPage(msgspec.Struct, forbid_unknown_fields=True):
+    """Which entries of the log."""
+
+    after: Count = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 1000
+
+
+class HistoryPage(msgspec.Struct, forbid_unknown_fields=True):
+    """Which records."""
+
+    after: Count = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
+    thread: Id | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, read and checked."""
+
+    silo: Silo
+    caller: Caller | None
+    source: bytes
+    argument: str
+    """What follows the path's first part."""
+    body: Any
+
+    @property
+    def who(self) -> Caller:
+        """The caller of a path that takes devices only."""
+        assert self.caller is not None
+        return self.caller
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is sealed as HEAD and BODY."""
+
+    body: dict[str, Any]
+    status: int = 200
+
+
+Handler = Callable[[Asked], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A row of the table."""
+
+    method: str
+    body: type[msgspec.Struct]
+    handler: Handler | None
+    """None: it generates, and the door itself runs the turn."""
+    device: bool = True
+    argument: bool = False
+
+
+def _head(head: Head) -> dict[str, Any] | None:
+    return {"at": head.at, "hash": head.hash} if head.at else None
+
+
+async def post_setup(asked: Asked) -> Answer:
+    """`POST /setup`"""
+    silo = asked.silo
+    silo.setup_throttle.check(asked.source)
+    try:
+        keyring, enrolment = await setup.set_up(silo.box, asked.body, silo.now())
+    except SiloError as error:
+        if error.code in ("setup_wrong", "setup_used"):
+            silo.setup_throttle.wrong(asked.source)
+        raise
+    await silo.trust.keyring()
+    return Answer({"user": b32(enrolment.user), "device": b32(enrolment.device), "keyring": keyring.seen}, 201)
+
+
+async def get_me(asked: Asked) -> Answer:
+    """`GET /me`"""
+    account, device = asked.who.account, asked.who.device
+    keyring = await asked.silo.trust.keyring()
+    return Answer(
+        {
+            "user": {"id": account.id, "name": account.name, "role": account.role, "account": b64(account.account)},
+            "device": {"id": device.id, "since": device.time},
+            "keyring": keyring.seen,
+            "head": _head(await records.head(account.id)),
+        }
+    )
+
+
+async def get_keyrings(asked: Asked) -> Answer:
+    """`GET /keyrings`"""
+    return Answer({"keyrings": [signed(row) for row in await keyrings.after(asked.body.after)]})
+
+
+async def get_enrolments(asked: Asked) -> Answer:
+    """`GET /enrolments`"""
+    found = await people.devices(asked.who.account.id)
+    return Answer(
+        {
+            "enrolments": [
+                {
+                    "device": one.id,
+                    "statement": b64(one.statement),
+                    "signature": b64(one.signature),
+                    "revoked": one.revoked,
+                }
+                for one in found
+            ]
+        }
+    )
+
+
+async def get_models(asked: Asked) -> Answer:
+    """`GET /models`"""
+    models = asked.silo.engine.models()
+    if not models:
+        raise SiloError("engine_down")
+    listed = [{"id": model.id, "context": model.context} for model in models]
+    return Answer({"models": listed, "default": models[0].id})
+
+
+async def get_turn(asked: Asked) -> Answer:
+    """`GET /turns/<id>`"""
+    user, turn = asked.who.account.id, asked.argument
+    record = await records.by_turn(user, turn)
+    if record:
+        return Answer({"state": "kept", "kept": kept(record)})
+    row = await once.running(user, turn)
+    if row is None:
+        raise SiloError("not_found")
+    running = row.state == "running" and (user, turn) in asked.silo.turns
+    return Answer({"state": "running" if running else "lost", "kept": None})
+
+
+async def get_log(asked: Asked) -> Answer:
+    """`GET /log`"""
+    user = asked.who.account.id
+    entries = [
+        {
+            "index": entry.index,
+            "id": entry.turn,
+            "thread": entry.thread,
+            "parent": entry.parent,
+            "kind": entry.kind,
+            "time": entry.time,
+            "core": entry.core_hash,
+        }
+        for entry in await records.entries(user, asked.body.after, asked.body.limit)
+    ]
+    return Answer({"entries": entries, "head": _head(await records.head(user))})
+
+
+async def get_history(asked: Asked) -> Answer:
+    """`GET /history`"""
+    body: HistoryPage = asked.body
+    page = await records.page(asked.who.account.id, body.after, body.limit, _PAGE_BYTES, body.thread)
+    listed = [
+        {
+            "index": one.entry.index,
+            "core": b64(one.core),
+            "wraps": [{"recipient": recipient, "sealed": b64(sealed)} for recipient, sealed in one.wraps],
+            "receipt": b64(one.receipt),
+        }
+        for one in page
+    ]
+    last = page[-1].entry.index if page else 0
+    more = bool(page) and bool(await records.page(asked.who.account.id, last, 1, 1, body.thread))
+    return Answer({"records": listed, "next": last if more else None})
+
+
+ROUTES: dict[str, Route] = {
+    "setup": Route("POST", setup.Setup, post_setup, device=False),
+    "me": Route("GET", Nothing, get_me),
+    "keyrings": Route("GET", AfterVersion, get_keyrings),
+    "enrolments": Route("GET", Nothing, get_enrolments),
+    "models": Route("GET", Nothing, get_models),
+    "chat": Route("POST", Chat, None),
+    "turns": Route("GET", Nothing, get_turn, argument=True),
+    "log": Route("GET", LogPage, get_log),
+    "history": Route("GET", HistoryPage, get_history),
+}
+
+
+def find(method: str, path: str) -> tuple[str, Route, str]:
+    """(verb, route, argument) of an inner path. Raises SiloError `not_found`, `bad_method`."""
+    verb, slash, argument = path.removeprefix("/").partition("/")
+    route = ROUTES.get(verb)
+    if route is None or not path.startswith("/") or route.argument != bool(slash and argument) or len(argument) > 64:
+        raise SiloError("not_found")
+    if route.method != method:
+        raise SiloError("bad_method")
+    return verb, route, argument

@@ -1,0 +1,318 @@
+"""A turn: the model's reply as it comes, and the record of it.
+
+A turn is a task of the application, not of the request that asked for it: when the client goes away the
+model is stopped, and what was made is kept, marked `cut`.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import shutil
+
+import msgspec
+
+from appliance.accounts.callers import Caller, Trusted
+from appliance.api.state import Silo
+from appliance.engine import Finish, Job, Message
+from appliance.log import logger
+from appliance.store import once, records
+from appliance.store.rows import Conflict, Entry, StoredRecord
+from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, read_json, unb64, write_json
+from silo.crypto.sealing import (
+    KIND_TURN,
+    NO_HASH,
+    Place,
+    SealedRecord,
+    TurnPlace,
+    check_turn,
+    make_receipt,
+    seal_record,
+)
+from silo.errors import SiloError
+
+_ATTEMPTS = 64
+
+
+class ChatMessage(msgspec.Struct, forbid_unknown_fields=True):
+    """One message as a client sends it."""
+
+    role: str
+    content: str
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client may ask of the model (SPEC 5.6)."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: list[str] = []
+
+
+class TurnText(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON text that the device signs (SPEC 7.6)."""
+
+    messages: list[ChatMessage]
+    model: str | None
+    options: Options
+
+
+class Chat(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /chat`."""
+
+    turn: Id
+    thread: Id
+    parent: Hash | None
+    text: str
+    signature: Blob
+    context: list[ChatMessage]
+
+
+def kept(record: StoredRecord) -> dict[str, object]:
+    """What a client is told of a record that was stored."""
+    entry = record.entry
+    return {
+        "index": entry.index,
+        "core": entry.core_hash,
+        "entry": entry.entry_hash,
+        "receipt": b64(record.receipt),
+    }
+
+
+def error_object(error: SiloError) -> dict[str, object]:
+    """An error as it is sealed to a client (SPEC 5.5)."""
+    row = error.row
+    return {"code": error.code, "message": row.sentence, "hint": row.hint, "detail": error.detail, **error.extra}
+
+
+class Turn:
+    """One turn on its way: `begun` says that there is something to send, `take` gives it, `end` closes it."""
+
+    def __init__(self, silo: Silo, caller: Caller, trusted: Trusted, body: Chat, request: str) -> None:
+        """Checks the body. Raises SiloError `bad_request`, `forged`, `storage_full`."""
+        self._silo = silo
+        self._caller = caller
+        self._trusted = trusted
+        self._body = body
+        self._request = request
+        self._job = self._check()
+        self._text: list[str] = []
+        self._unsent = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._generating: asyncio.Task[Finish] | None = None
+        self._cut = False
+        self.wake = asyncio.Event()
+        """Set when there is text to take, or the end, or a refusal."""
+        self.refused: SiloError | None = None
+        """Why it ended before the first word."""
+        self.end: dict[str, object] | None = None
+        """The END part, once the record is stored or could not be."""
+
+    def _check(self) -> Job:
+        body, account = self._body, self._caller.account
+        place = TurnPlace(
+            self._silo.box.silo,
+            id_bytes(account.id),
+            id_bytes(body.thread),
+            id_bytes(body.turn),
+            hash_bytes(body.parent) if body.parent else NO_HASH,
+        )
+        try:
+            check_turn(self._caller.device.sign, unb64(body.signature), place, body.text.encode())
+            text = read_json(body.text.encode(), TurnText)
+        except ValueError as error:
+            raise SiloError("bad_request", f"text: {error}") from None
+        check_options(text.options)
+        if not text.messages:
+            raise SiloError("bad_request", "text.messages")
+        if any(one.role not in ("system", "user", "assistant") for one in [*body.context, *text.messages]):
+            raise SiloError("bad_request", "role")
+        return Job(
+            messages=tuple(Message(one.role, one.content) for one in [*body.context, *text.messages]),
+            model=text.model or self._default_model(),
+            max_tokens=text.options.max_tokens,
+            temperature=text.options.temperature,
+            top_p=text.options.top_p,
+            seed=text.options.seed,
+            stop=tuple(text.options.stop),
+            cache_salt=hmac.new(self._silo.salt_key, account.id.encode(), hashlib.sha256).hexdigest(),
+        )
+
+    def _default_model(self) -> str:
+        models = self._silo.engine.models()
+        if not models:
+            raise SiloError("engine_down")
+        return models[0].id
+
+    async def start(self) -> None:
+        """Write the request down and let the model begin.
+
+        Raises SiloError `storage_full`, `in_progress`, `already_done`, `lost`.
+        """
+        silo, user, turn = self._silo, self._caller.account.id, self._body.turn
+        if shutil.disk_usage(silo.config.data).free < silo.config.disk_margin:
+            raise SiloError("storage_full")
+        standing = await records.by_turn(user, turn)
+        if standing:
+            raise SiloError("already_done", kept=kept(standing))
+        row = await once.begin(self._caller.device.id, self._request, turn, silo.host, silo.now())
+        if row:
+            running = row.state == "running" and (user, row.turn) in silo.turns
+            raise SiloError("in_progress" if running else "lost")
+        silo.turns[user, turn] = self
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(lambda _: silo.turns.pop((user, turn), None))
+
+    async def finished(self) -> None:
+        """Return once the record is stored or could not be."""
+        if self._task:
+            await self._task
+
+    def cut(self) -> None:
+        """The client went away, or the silo is stopping: end the model's part; what was made is kept."""
+        self._cut = True
+        if self._generating:
+            self._generating.cancel()
+
+    def take(self, most: int) -> bytes:
+        """Up to `most` bytes of the reply that were not taken yet, in UTF-8."""
+        # The cut may fall inside a character: BODY is bytes, and the client joins them.
+        data = bytes(self._unsent[:most])
+        del self._unsent[:most]
+        return data
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes there are to take."""
+        return len(self._unsent)
+
+    def _heard(self, text: str) -> None:
+        self._text.append(text)
+        self._unsent += text.encode()
+        self.wake.set()
+
+    async def _run(self) -> None:
+        try:
+            await self._generate()
+        except Exception as error:
+            # Whatever it is, the client is told, and the log gets its kind alone.
+            logger().error("a turn failed", kind=type(error).__name__)
+            self.refused = SiloError("internal")
+        finally:
+            self.wake.set()
+
+    async def _generate(self) -> None:
+        usage = None
+        finish: str = "cut"
+        trouble: SiloError | None = None
+        self._generating = asyncio.create_task(self._silo.engine.run(self._job, self._heard))
+        if self._cut:
+            self._generating.cancel()
+        try:
+            done = await self._generating
+            finish, usage = done.reason, {"prompt": done.prompt_tokens, "completion": done.completion_tokens}
+        except asyncio.CancelledError:
+            trouble = None if self._text else SiloError("engine_failed")
+        except SiloError as error:
+            finish, trouble = "failed", error
+        if trouble and not self._text:
+            self.refused = trouble
+            await once.forget(self._caller.device.id, self._request)
+            return
+        record: dict[str, object] | None = None
+        try:
+            record = kept(await self._keep(finish, usage))
+        except SiloError as error:
+            trouble = error
+        except Exception as error:
+            logger().error("a record was not kept", kind=type(error).__name__)
+            trouble = SiloError("not_kept")
+        if record is None:
+            await self._mark_failed()
+        self.end = {
+            "finish": finish,
+            "usage": usage,
+            "kept": record,
+            "error": error_object(trouble) if trouble else None,
+        }
+
+    async def _mark_failed(self) -> None:
+        try:
+            await once.end(self._caller.device.id, self._request, "failed")
+        except Exception as error:
+            logger().error("a request was not marked", kind=type(error).__name__)
+
+    async def _keep(self, finish: str, usage: dict[str, int] | None) -> StoredRecord:
+        """Seal and store the turn. Raises SiloError `not_kept`, `already_done`."""
+        body, silo, user = self._body, self._silo, self._caller.account.id
+        content = write_json(
+            {
+                "turn": body.text,
+                "device": self._caller.device.id,
+                "signature": body.signature,
+                "reply": {
+                    "content": "".join(self._text),
+                    "model": self._job.model,
+                    "finish": finish,
+                    "prompt_tokens": usage["prompt"] if usage else 0,
+                    "completion_tokens": usage["completion"] if usage else 0,
+                },
+            }
+        )
+        async with silo.writing(user):
+            for _ in range(_ATTEMPTS):
+                head = await records.head(user)
+                place = Place(
+                    silo=silo.box.silo,
+                    user=id_bytes(user),
+                    index=head.at + 1,
+                    previous=hash_bytes(head.hash) if head.hash else NO_HASH,
+                    thread=id_bytes(body.thread),
+                    parent=hash_bytes(body.parent) if body.parent else NO_HASH,
+                    kind=KIND_TURN,
+                    id=id_bytes(body.turn),
+                    time=silo.now(),
+                )
+                # Sealed anew at each attempt: a record key seals one core at one place, ever.
+                record = stored(seal_record(place, content, self._trusted.recipients), silo)
+                try:
+                    await records.add(user, record, self._caller.device.id, self._request)
+                except Conflict:
+                    standing = await records.by_turn(user, body.turn)
+                    if standing:
+                        raise SiloError("already_done", kept=kept(standing)) from None
+                    continue
+                return record
+        raise SiloError("not_kept", "too many writers")
+
+
+def stored(sealed: SealedRecord, silo: Silo) -> StoredRecord:
+    """A sealed record with its receipt, as the store takes it."""
+    place = sealed.place
+    entry = Entry(
+        index=place.index,
+        turn=b32(place.id),
+        thread=b32(place.thread),
+        parent=b32(place.parent) if place.parent != NO_HASH else None,
+        kind=place.kind,
+        time=place.time,
+        core_hash=b32(sealed.core_hash),
+        entry_hash=b32(sealed.entry_hash),
+    )
+    wraps = tuple((b32(recipient), wrap) for recipient, wrap in sealed.wraps)
+    return StoredRecord(entry, sealed.core, wraps, make_receipt(silo.box.identity, sealed))
+
+
+def check_options(options: Options) -> None:
+    """Raises SiloError `bad_request` naming the option (SPEC 5.6)."""
+    fits = {
+        "temperature": options.temperature is None or 0 <= options.temperature <= 2,
+        "top_p": options.top_p is None or 0 < options.top_p <= 1,
+        "seed": options.seed is None or 0 <= options.seed < 2**31,
+        "max_tokens": options.max_tokens is None or 1 <= options.max_tokens <= 1_000_000,
+        "stop": len(options.stop) <= 4 and all(1 <= len(one) <= 64 for one in options.stop),
+    }
+    for name, fit in fits.items():
+        if not fit:
+            raise SiloError("bad_request", f"options.{name}")

@@ -1,0 +1,125 @@
+"""The verbs of `siloctl`: on stdout one JSON line, or the plain fact where that is one; talk goes to stderr."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance.accounts import setup
+from appliance.accounts.box import Box, open_box
+from appliance.config import Config
+from appliance.siloctl import export
+from appliance.store import database, keyrings, people, records
+from appliance.terminal import fail, now, say, settings
+from silo.crypto.encoding import b32
+from silo.errors import SiloError
+
+Verb = Callable[[Config, Box], Awaitable[Any]]
+
+
+def run(data: str | None, verb: Verb) -> Any:
+    """Open the data folder and its database, do the verb, close them. Ends the program on a SiloError."""
+
+    async def inside() -> Any:
+        config = settings({"SILO_DATA": data})
+        box = open_box(config.data, create=False)
+        async with database.opened(config.database):
+            return await verb(config, box)
+
+    try:
+        return asyncio.run(inside())
+    except SiloError as error:
+        sys.exit(fail(error))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", help="The silo's data folder (SILO_DATA).")
+@click.pass_context
+def main(context: click.Context, data: str | None) -> None:
+    """Look after a silo on its own machine. Nothing here can read what people wrote."""
+    context.obj = data
+
+
+@main.command("setup-link")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+@click.pass_obj
+def setup_link(data: str | None, as_json: bool) -> None:
+    """Make a new setup link; the one before is void.
+
+    Example: siloctl setup-link --json
+    """
+
+    async def verb(config: Config, box: Box) -> str:
+        if await people.users():
+            raise SiloError("setup_used")
+        return await setup.new_link(box, config.address, now())
+
+    link = run(data, verb)
+    click.echo(json.dumps({"link": link, "hours": setup.LIFE // 3_600_000}) if as_json else link)
+
+
+@main.command()
+@click.pass_obj
+def status(data: str | None) -> None:
+    """What this silo is: id, fingerprint, keyring version, numbers of users and records.
+
+    Example: siloctl --data silo-data status
+    """
+
+    async def verb(config: Config, box: Box) -> dict[str, Any]:
+        users = await people.users()
+        newest = await keyrings.newest()
+        heads = [await records.head(user.id) for user in users]
+        return {
+            "silo": b32(box.silo),
+            "fingerprint": b32(box.fingerprint),
+            "url": config.address,
+            "keyring": newest.version if newest else None,
+            "users": len(users),
+            "records": sum(head.at for head in heads),
+        }
+
+    click.echo(json.dumps(run(data, verb)))
+
+
+@main.command("export")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.pass_obj
+def export_verb(data: str | None, out: Path) -> None:
+    """Write everything that was sealed into the file OUT, as it lies here: sealed.
+
+    Example: siloctl export silo.export; then, offline: silo recover silo.export --key admin.key --out readable
+    """
+
+    def progress(count: int) -> None:
+        if count and count % 1000 == 0:
+            say(f"{count} records …")
+
+    async def verb(config: Config, box: Box) -> dict[str, Any]:
+        async with database.snapshot():
+            return await export.write(box, out, now(), progress)
+
+    click.echo(json.dumps(run(data, verb)))
+
+
+@main.command()
+@click.option("--to", help="A migration's name, or zero; without it, the newest.")
+@click.option("--yes", is_flag=True, help="Do not ask before taking migrations back.")
+@click.pass_obj
+def migrate(data: str | None, to: str | None, yes: bool) -> None:
+    """Bring the database's schema forward, or back. Going back to zero drops everything in it.
+
+    Example: siloctl migrate --to 0001_initial
+    """
+    if to == "zero" and not yes:
+        click.confirm("This drops every record in the database. Go on?", abort=True, err=True)
+    try:
+        config = settings({"SILO_DATA": data})
+        open_box(config.data, create=False)
+        click.echo(json.dumps({"migrations": asyncio.run(database.migrate(config.database, to))}))
+    except SiloError as error:
+        sys.exit(fail(error))
