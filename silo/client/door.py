@@ -1,0 +1,472 @@
+"""The transport: one request sealed to the silo's transport key, its answer opened as it comes (SPEC 4, 5.1).
+
+    Door.ask        a whole answer
+    Door.stream     a generated one, piece by piece
+
+What comes in the clear is a hint from anybody: because of one this tries again or gives up, and nothing
+else. What the silo itself refuses, sealed, is raised as `Refused`.
+"""
+
+import asyncio
+import ipaddress
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import msgspec
+
+from silo.client.home import Warn, write_private
+from silo.crypto.channel import (
+    BODY,
+    END,
+    HEAD,
+    Destination,
+    Part,
+    ReplyOpener,
+    Request,
+    Seen,
+    read_keys,
+    seal_request,
+)
+from silo.crypto.encoding import b32, parse_json, read_json, write_json
+from silo.crypto.keys import Signer
+from silo.errors import TABLE, SiloError
+
+NOBODY = bytes(16)
+"""Stands for "no device"."""
+KEYS_TRIED = 3
+"""The most transport keys that one request is sealed to."""
+PAUSES = (0.3, 1.0)
+"""Seconds between tries after the network failed."""
+SKEW = 120_000
+"""The silo's clock is taken where this device's is further from it than this, in milliseconds."""
+CLEAR_LIMIT = 64 * 1024
+BODY_LIMIT = 64 * 1024 * 1024
+
+# What may be said in the clear, and the status that goes with it (SPEC 5.4).
+CLEAR = {code: TABLE[code].status for code in ("bad_version", "stale_key", "cannot_open", "too_large", "busy")}
+CLEAR["not_ready"] = TABLE["not_ready"].status
+
+
+class Refused(SiloError):
+    """What the silo answered, sealed: nobody else can have said it."""
+
+
+class Broken(SiloError):
+    """The connection ended before the answer did: `truncated`, or `unreachable` where none had begun."""
+
+    sent = True
+    """Whether the request may have reached the silo."""
+
+
+class _Hint(Exception):
+    """An answer in the clear."""
+
+    def __init__(self, code: str, error: dict[str, Any]) -> None:
+        super().__init__(code)
+        self.code = code
+        self.error = error
+
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    status: int
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a client accepts as the silo: from its link, later as the keyring certifies it."""
+
+    silo: bytes
+    identity: bytes
+    """The identity's fingerprint, 32 bytes."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a request names so that the silo seals to nothing else (SPEC 4.3, step 6)."""
+
+    account: bytes
+    keyring: Seen
+    head: Seen | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Stream:
+    """An answer as it comes. Close it; a generated one that is not read to its end stops the model."""
+
+    def __init__(self, response: httpx.Response, opener: ReplyOpener) -> None:
+        self._response = response
+        self._raw = response.aiter_raw()
+        self._opener = opener
+        self._parts: list[Part] = []
+        self._over = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.end: bytes | None = None
+        """The END part, once it has come."""
+
+    async def _read(self) -> bool:
+        """Take one piece off the wire; False at its end. Raises Broken, SiloError `payload_failure`."""
+        if self._over:
+            return False
+        try:
+            data = await anext(self._raw, None)
+        except httpx.TransportError:
+            raise Broken("truncated") from None
+        if data is None:
+            self._over = True
+            try:
+                self._opener.finish()
+            except SiloError as error:
+                raise Broken("truncated") if error.code == "truncated" else error from None
+            return False
+        self._parts += self._opener.push(data)
+        return True
+
+    async def read_head(self) -> None:
+        """Wait for HEAD. Raises Broken, SiloError `payload_failure`, `bad_reply`."""
+        while not self._parts:
+            if not await self._read():
+                raise Broken("truncated")
+        first = self._parts.pop(0)
+        try:
+            # The opener lets nothing but HEAD come first.
+            head = read_json(first.data, _Head)
+        except ValueError as error:
+            raise SiloError("bad_reply", str(error)) from None
+        self.status, self.headers = head.status, head.headers
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The BODY, up to END. Raises Broken, SiloError `payload_failure`, `bad_reply` where it is too long."""
+        size = 0
+        while self.end is None:
+            while self._parts and self.end is None:
+                one = self._parts.pop(0)
+                if one.kind == BODY:
+                    size += len(one.data)
+                    if size > BODY_LIMIT:
+                        raise SiloError("bad_reply", "it does not end")
+                    yield one.data
+                elif one.kind == END:
+                    self.end = one.data
+                else:
+                    raise AssertionError(HEAD)
+            if self.end is None and not await self._read():
+                raise Broken("truncated")
+
+    async def drain(self) -> None:
+        """Read the cover after END, so that the length on the wire stays padded. Raises as `pieces`."""
+        while await self._read():
+            pass
+
+    async def whole(self) -> bytes:
+        """The whole BODY, when the last frame has come. Raises as `pieces`."""
+        body = b"".join([piece async for piece in self.pieces()])
+        await self.drain()
+        return body
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._response.aclose()
+
+
+class Door:
+    """A silo as one device reaches it.
+
+    `now` is this device's clock in milliseconds, `cache` a file for the silo's transport keys. Without
+    `device` and `signer` only paths that need no device answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        pin: Pin,
+        now: Callable[[], int],
+        warn: Warn,
+        device: bytes = NOBODY,
+        signer: Signer | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._pin = pin
+        self._clock = now
+        self._offset = 0
+        self._warn = warn
+        self._device = device
+        self._signer = signer
+        self._cache = cache
+        self._keys: list[Destination] = []
+        self._cache_read = False
+        self._identity: bytes | None = None
+        self._http = httpx.AsyncClient(
+            # A first word may take minutes on a small machine; a silent network must still end.
+            timeout=httpx.Timeout(60, connect=10, read=600),
+            headers={"accept-encoding": "identity", "user-agent": "securesilo"},
+            # A proxy from the environment is for what is elsewhere.
+            trust_env=not _is_loopback(url),
+        )
+
+    async def __aenter__(self) -> "Door":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    def now(self) -> int:
+        """The time to sign with: this device's, or the pinned silo's where the two are far apart."""
+        return self._clock() + self._offset
+
+    def repin(self, pin: Pin) -> None:
+        """Take another identity, which an accepted keyring certifies."""
+        if pin != self._pin:
+            self._pin, self._keys, self._identity = pin, [], None
+
+    def enrol(self, device: bytes, signer: Signer) -> None:
+        """Speak as this device from now on."""
+        self._device, self._signer = device, signer
+
+    # --- asking ---
+
+    def request(self, method: str, path: str, trust: Trust | None = None) -> Request:
+        """A new request; send it again as often as needed, it runs once."""
+        request = Request(method, path, self.now())
+        return named(request, trust) if trust else request
+
+    async def ask(self, request: Request, body: Any) -> Answer:
+        """The whole answer to `request` with `body` as JSON.
+
+        Raises Refused for what the silo refuses, Broken or SiloError `unreachable` where the network fails,
+        `busy` and the other hints of SPEC 5.4, `wrong_silo`, `forged`, `stale`, `payload_failure`, `bad_reply`.
+        """
+        for pause in (*PAUSES, None):
+            stream = await self.stream(request, body)
+            try:
+                answer = Answer(stream.status, await stream.whole(), stream.headers)
+                if stream.end is None or parse_json(stream.end) != {}:
+                    raise SiloError("bad_reply", "its end is not empty")
+                return answer
+            except ValueError:
+                raise SiloError("bad_reply", "its end") from None
+            except Broken:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+            finally:
+                await stream.close()
+        raise AssertionError
+
+    async def stream(self, request: Request, body: Any) -> Stream:
+        """The answer up to its HEAD; a refusal is raised. Raises as `ask`.
+
+        After a failure of the network it tries again: same id, same time, sealed anew.
+        """
+        content = write_json(body)
+        stale: list[str] = []
+        pauses = iter(PAUSES)
+        adopt = adopted = sent = False
+        destination: Destination | None = None
+        while True:
+            try:
+                destination = await self._destination(stale)
+                if adopt and not adopted:
+                    request, adopted = replace(request, time=self.now()), True
+                return await self._send(destination, request, content)
+            except _Hint as hint:
+                failure = SiloError(hint.code)
+                if hint.code == "stale_key" and destination is not None:
+                    stale.append(destination.key_id)
+                    self._take_hint(hint.error.get("keys"))
+                    continue
+                if hint.code != "busy":
+                    raise failure from None
+            except Broken as broken:
+                failure, sent = broken, sent or broken.sent
+                broken.sent = sent
+            except Refused as refused:
+                # The clock is refused before anything runs, so a new time makes no second request of it.
+                if refused.code != "clock" or adopt:
+                    raise
+                adopt = True
+                self._keys = []
+                continue
+            pause = next(pauses, None)
+            if pause is None:
+                raise failure
+            await asyncio.sleep(pause)
+
+    async def _send(self, destination: Destination, request: Request, content: bytes) -> Stream:
+        sealed, opener = seal_request(destination, request, content, self._device, self._signer)
+        response = await self._http_send(
+            self._http.build_request(
+                "POST",
+                f"{self._url}/silo/1/{destination.key_id}",
+                content=sealed,
+                headers={"content-type": "application/octet-stream"},
+            )
+        )
+        stream = Stream(response, opener)
+        try:
+            if response.status_code != 200:
+                await _clear(response)
+            if response.headers.get("content-type", "").split(";")[0] != "application/octet-stream":
+                raise SiloError("bad_reply", "its content-type")
+            await stream.read_head()
+            if stream.status >= 400:
+                raise _refusal(await stream.whole())
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    async def _http_send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._http.send(request, stream=True)
+        except httpx.TransportError as error:
+            broken = Broken("unreachable", self._url)
+            broken.sent = request.method == "POST" and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise broken from None
+
+    # --- transport keys (SPEC 5.1) ---
+
+    async def identity(self) -> bytes:
+        """The pinned identity's Ed25519 public key, from the silo's signed keys. Raises as `ask`."""
+        if self._identity is None:
+            try:
+                await self._fetch_keys()
+            except _Hint as hint:
+                raise SiloError(hint.code) from None
+        if self._identity is None:
+            raise AssertionError
+        return self._identity
+
+    async def _destination(self, stale: list[str]) -> Destination:
+        if not self._cache_read:
+            self._read_cache()
+        if len(stale) < KEYS_TRIED:
+            for fetch in (False, True):
+                if fetch:
+                    await self._fetch_keys()
+                for key in self._keys:
+                    if key.key_id not in stale and key.until > self.now():
+                        return key
+        raise SiloError("stale_key")
+
+    async def _fetch_keys(self) -> None:
+        nonce = b32(secrets.token_bytes(32))
+        response = await self._http_send(self._http.build_request("GET", f"{self._url}/silo/keys?nonce={nonce}"))
+        try:
+            if response.status_code != 200:
+                await _clear(response)
+            answer = await _read_clear(response)
+        except _Hint as hint:
+            # Here it makes no sense, and to follow it would never end.
+            if hint.code == "stale_key":
+                raise SiloError("bad_reply", "stale_key") from None
+            raise
+        finally:
+            await response.aclose()
+        self._take_keys(answer, nonce)
+
+    def _take_keys(self, answer: bytes, nonce: str | None) -> None:
+        keys = read_keys(answer, self._pin.silo, self._pin.identity, nonce)
+        if nonce is not None:
+            # Only an answer to our own nonce tells the time; one in a hint may be old.
+            apart = keys.now - self._clock()
+            offset = apart if abs(apart) > SKEW else 0
+            if offset and not self._offset:
+                self._warn(f"this device's clock is {_minutes(apart)} the silo's; the silo's time is used")
+            self._offset = offset
+        self._keys, self._identity = keys.destinations, keys.identity
+        if self._cache is not None:
+            with suppress(OSError):
+                write_private(self._cache, answer)
+
+    def _take_hint(self, keys: Any) -> None:
+        """Keys that came with `stale_key`: they count only as signed by the pinned identity."""
+        self._keys = []
+        with suppress(SiloError):
+            self._take_keys(json.dumps(keys).encode(), None)
+
+    def _read_cache(self) -> None:
+        # A cache that does not fit is no cache.
+        self._cache_read = True
+        if self._cache is not None:
+            with suppress(OSError, SiloError):
+                keys = read_keys(self._cache.read_bytes(), self._pin.silo, self._pin.identity, None)
+                self._keys, self._identity = keys.destinations, keys.identity
+
+
+def named(request: Request, trust: Trust) -> Request:
+    """The same request, naming what this device accepts now."""
+    return replace(request, account=trust.account, keyring=trust.keyring, head=trust.head)
+
+
+def _is_loopback(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _minutes(apart: int) -> str:
+    minutes = abs(apart) // 60_000
+    much = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+    return f"{much} behind" if apart > 0 else f"{much} ahead of"
+
+
+async def _read_clear(response: httpx.Response) -> bytes:
+    body = bytearray()
+    try:
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > CLEAR_LIMIT:
+                raise SiloError("bad_reply", "it is too long")
+    except httpx.TransportError:
+        raise Broken("truncated") from None
+    return bytes(body)
+
+
+async def _clear(response: httpx.Response) -> NoReturn:
+    """Raises the hint that a clear answer is, SiloError `bad_reply` where it is none."""
+    status = response.status_code
+    body = await _read_clear(response)
+    try:
+        error = parse_json(body)["error"]
+        code = error["code"]
+        if CLEAR[code] != status:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise SiloError("bad_reply", f"HTTP {status}") from None
+    raise _Hint(code, error)
+
+
+def _refusal(body: bytes) -> Refused:
+    try:
+        error = parse_json(body)["error"]
+        return refusal_of(error)
+    except (ValueError, KeyError, TypeError):
+        raise SiloError("bad_reply", "a refusal without a reason") from None
+
+
+def refusal_of(error: dict[str, Any]) -> Refused:
+    """The error object of a sealed answer. Raises KeyError, TypeError for what is none."""
+    extra = {key: value for key, value in error.items() if key not in ("code", "message", "hint", "detail")}
+    detail = error.get("detail", "")
+    if not isinstance(detail, str):
+        raise TypeError
+    return Refused(error["code"], detail, **extra)

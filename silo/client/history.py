@@ -1,0 +1,169 @@
+"""What the silo kept of one user, opened on the user's own device (SPEC 7).
+
+Nothing of a record counts before its wrap, commitment, frames, receipt, place in the log and the
+device's signature fit each other.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from silo.client.messages import LogEntry, Message, Record, Reply, TurnContent, TurnText
+from silo.crypto.encoding import b32, hash_bytes, id_bytes, read_json, unb64
+from silo.crypto.keys import Enrolment, read_enrolment
+from silo.crypto.opening import Envelope, Log, OpenedRecord, Opener, open_record
+from silo.crypto.sealing import KIND_TURN, TurnPlace, check_turn
+from silo.errors import SiloError
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a chat, opened. Ids and hashes in base32, `time` in milliseconds."""
+
+    index: int
+    thread: str
+    id: str
+    parent: str | None
+    """Core hash of the turn whose context was used."""
+    time: int
+    core: str
+    entry: str
+    device: str
+    text: str
+    """What the device signed, to the byte."""
+    asked: TurnText
+    reply: Reply
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A record as the log names it: its turn, or why there is none."""
+
+    entry: LogEntry
+    turn: Turn | None
+    error: SiloError | None
+
+
+def envelope_of(record: Record) -> Envelope:
+    """The record's bytes. Raises SiloError `header_failure` where they are misspelled."""
+    try:
+        wraps = {hash_bytes(wrap.recipient): unb64(wrap.sealed) for wrap in record.wraps}
+        return Envelope(unb64(record.core), wraps, unb64(record.receipt))
+    except ValueError:
+        raise SiloError("header_failure") from None
+
+
+def open_certified(
+    envelope: Envelope, openers: list[Opener], silo: bytes, user: bytes, identities: Iterable[bytes]
+) -> OpenedRecord:
+    """`open_record` with whichever certified identity signed the receipt. Raises as it does."""
+    error = SiloError("forged")
+    for identity in identities:
+        try:
+            return open_record(envelope, openers, silo, user, identity)
+        except SiloError as failure:
+            if failure.code != "forged":
+                raise
+            error = failure
+    raise error
+
+
+def read_device(statement: str, signature: str, silo: bytes, user: bytes) -> Enrolment:
+    """An enrolment of this user on this silo. Raises SiloError `forged`."""
+    try:
+        enrolment = read_enrolment(unb64(statement), unb64(signature))
+    except ValueError:
+        raise SiloError("forged") from None
+    if (enrolment.silo, enrolment.user) != (silo, user):
+        raise SiloError("forged", "another user's device")
+    return enrolment
+
+
+def read_turn(opened: OpenedRecord, devices: dict[str, Enrolment]) -> Turn:
+    """The turn in an opened record, signed by one of the user's devices.
+
+    Raises SiloError `header_failure` for another kind of record, `payload_failure` for what is no turn,
+    `forged` where no known device signed it for this place.
+    """
+    place = opened.place
+    if place.kind != KIND_TURN:
+        raise SiloError("header_failure", f"kind {place.kind}")
+    try:
+        content = read_json(opened.content, TurnContent)
+        asked = read_json(content.turn.encode(), TurnText)
+        signature = unb64(content.signature)
+    except ValueError as error:
+        raise SiloError("payload_failure", str(error)) from None
+    device = devices.get(content.device)
+    if device is None:
+        raise SiloError("forged", "an unknown device signed the turn")
+    check_turn(
+        device.sign,
+        signature,
+        TurnPlace(place.silo, place.user, place.thread, place.id, place.parent),
+        content.turn.encode(),
+    )
+    return Turn(
+        place.index,
+        b32(place.thread),
+        b32(place.id),
+        b32(place.parent) if any(place.parent) else None,
+        place.time,
+        b32(opened.core_hash),
+        b32(opened.entry_hash),
+        content.device,
+        content.turn,
+        asked,
+        content.reply,
+    )
+
+
+class Walk:
+    """A user's log as it is handed out: every entry chained to the one before, none accepted twice."""
+
+    def __init__(self, silo: bytes, user: bytes, at: int = 0, entry: str | None = None) -> None:
+        """From its beginning, or from an accepted entry (index, entry hash)."""
+        self._log = Log(silo, user, at, hash_bytes(entry)) if entry else Log(silo, user)
+        self.entries: list[LogEntry] = []
+        self.hashes: dict[int, str] = {at: entry} if entry else {}
+        """index -> entry hash"""
+
+    @property
+    def at(self) -> int:
+        """The index of the last entry."""
+        return self._log.at
+
+    def take(self, entries: list[LogEntry]) -> None:
+        """Raises SiloError `forged` for an entry that is not the next one."""
+        for entry in entries:
+            self._log.step(entry.index, id_bytes(entry.thread), hash_bytes(entry.core))
+            self.entries.append(entry)
+            self.hashes[entry.index] = b32(self._log.hash)
+
+    def check(self, at: int, entry: str) -> None:
+        """Raises SiloError `forged` unless the log has this entry hash at this index."""
+        if self.hashes.get(at) != entry:
+            raise SiloError("forged", f"the log differs at {at}")
+
+
+def ancestry(turns: list[Turn]) -> list[Turn]:
+    """The last turn of a thread and those whose context it used, oldest first.
+
+    Raises SiloError `forged` where one of them is missing.
+    """
+    by_core = {turn.core: turn for turn in turns}
+    line = turns[-1:]
+    while line and (parent := line[0].parent) is not None:
+        if parent not in by_core:
+            raise SiloError("forged", "a turn names one before it that is not there")
+        line.insert(0, by_core[parent])
+    return line
+
+
+def context_of(line: list[Turn], system: bool = True) -> list[Message]:
+    """The messages that a next turn brings along; without those of role system unless `system`."""
+    messages: list[Message] = []
+    for turn in line:
+        messages += [one for one in turn.asked.messages if system or one.role != "system"]
+        if turn.reply.content:
+            messages.append(Message(role="assistant", content=turn.reply.content))
+    return messages

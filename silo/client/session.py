@@ -1,0 +1,590 @@
+"""What a device asks of its silo, and what it checks of the answers.
+
+A Session holds the accepted keyring and the head of the user's log, names them with each turn, and moves
+them forward only over what it has verified itself.
+"""
+
+import asyncio
+import codecs
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from silo.client.door import Broken, Door, Pin, Refused, Stream, Trust, named, refusal_of
+from silo.client.history import (
+    Opened,
+    Turn,
+    Walk,
+    ancestry,
+    envelope_of,
+    open_certified,
+    read_device,
+    read_turn,
+)
+from silo.client.home import Home, Last, Profile, Secrets, Warn
+from silo.client.messages import (
+    ChatEnd,
+    Enrolments,
+    Finish,
+    HistoryPage,
+    Kept,
+    Keyrings,
+    LogEntry,
+    LogPage,
+    Me,
+    Message,
+    Models,
+    Record,
+    TurnState,
+    TurnText,
+    Usage,
+    read_answer,
+)
+from silo.crypto.channel import Request, Seen
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
+from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
+from silo.crypto.keys import Enrolment, fingerprint, recipient_of
+from silo.crypto.opening import Opener, read_receipt
+from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from silo.errors import SiloError
+
+AGREE = 3
+"""How often a request is sent again after the silo's and the device's knowledge were brought together."""
+PATIENCE = 60
+"""Seconds to wait for a turn that the silo is still writing after the connection broke."""
+PAGE = 100
+LOG_PAGE = 5_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class End:
+    """How a turn ended."""
+
+    thread: str
+    turn: str
+    text: str
+    """The whole reply."""
+    finish: Finish
+    usage: Usage | None
+    kept: Kept | None
+    """Where it was kept, checked; None: it was not, and `error` says why."""
+    error: SiloError | None
+    opened: Turn | None
+    """The turn as it was opened from what the silo wrote; None where that was not possible."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A turn that was sent."""
+
+    thread: str
+    turn: str
+    parent: str | None
+    text: str
+    signature: str
+
+
+class Session:
+    """One device at its silo."""
+
+    def __init__(self, home: Home, profile: Profile, secrets: Secrets, door: Door, warn: Warn) -> None:
+        """Raises SiloError `forged` (and others of `verify_keyring`) where the kept keyrings do not fit."""
+        self.home = home
+        self.profile = profile
+        self.door = door
+        self.keyring: Keyring = profile.keyring()
+        self._warn = warn
+        self._secrets = secrets
+        self._signer = secrets.signer
+        self._silo = id_bytes(profile.silo)
+        self._user = id_bytes(profile.user)
+        self._openers = [Opener(secrets.account)]
+        self._devices: dict[str, Enrolment] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, home: Home, passphrase: Callable[[], str], now: Callable[[], int], warn: Warn
+    ) -> "AsyncIterator[Session]":
+        """The session of the device in `home`. Raises SiloError `no_identity`, `wrong_passphrase`, `bad_file`."""
+        profile = home.read()
+        secrets = home.secrets(profile, passphrase)
+        pin = Pin(id_bytes(profile.silo), fingerprint(hash_bytes(profile.identity)))
+        door = Door(profile.url, pin, now, warn, id_bytes(profile.device), secrets.signer, home.keys_path)
+        async with door:
+            yield cls(home, profile, secrets, door, warn)
+
+    # --- plain questions ---
+
+    async def _ask(self, kind: type[T], method: str, path: str, body: Any = None) -> T:
+        answer = await self.door.ask(self.door.request(method, path), body or {})
+        return read_answer(answer.body, kind)
+
+    async def me(self) -> Me:
+        """This device's account as the silo has it. Raises SiloError `account_changed`, `bad_reply`; as Door.ask."""
+        me = await self._ask(Me, "GET", "/me")
+        if (me.user.id, me.device.id) != (self.profile.user, self.profile.device):
+            raise SiloError("bad_reply", "another account's")
+        if me.user.account != self.profile.account:
+            raise SiloError("account_changed")
+        return me
+
+    async def models(self) -> Models:
+        """The models that the silo serves. Raises SiloError `engine_down`; as Door.ask."""
+        return await self._ask(Models, "GET", "/models")
+
+    async def refresh(self) -> Me:
+        """Catch up with the silo's keyring and with the user's log. Raises as `me`, `accept`, `walk`."""
+        me = await self.me()
+        if me.keyring != self.keyring.seen:
+            await self.accept((await self._keyrings(self.keyring.document.version)).keyrings)
+        if me.head != self.profile.head:
+            await self.catch_up()
+        return me
+
+    async def devices(self) -> dict[str, Enrolment]:
+        """The user's devices by id, each with its own statement. Raises SiloError `forged`."""
+        if self._devices is None:
+            found: dict[str, Enrolment] = {}
+            for one in (await self._ask(Enrolments, "GET", "/enrolments")).enrolments:
+                enrolment = read_device(one.statement, one.signature, self._silo, self._user)
+                if b32(enrolment.device) != one.device:
+                    raise SiloError("forged", "a device under another's name")
+                found[one.device] = enrolment
+            own = found.get(self.profile.device)
+            if own is None or own.sign != self._signer.public or own.seal != recipient_of(self._secrets.seal).public:
+                raise SiloError("forged", "this device's enrolment is another's")
+            self._devices = found
+        return self._devices
+
+    # --- the keyring ---
+
+    async def _keyrings(self, after: int) -> Keyrings:
+        return await self._ask(Keyrings, "GET", "/keyrings", {"after": after})
+
+    async def accept(self, offered: list[SignedKeyring]) -> None:
+        """Go on to newer keyrings, each signed as the one before allows.
+
+        Raises SiloError `stale` where the silo has only older ones, `forged` for another chain; as `verify_keyring`.
+        """
+        if not offered:
+            # It has none after ours: ours is one that it does not know, or knows otherwise.
+            offered = (await self._keyrings(0)).keyrings
+        mine = {version: keyring_hash(one) for version, one in enumerate(self.profile.keyrings, 1)}
+        newest = self.keyring
+        fresh: list[SignedKeyring] = []
+        for version, signed in self._numbered(offered):
+            if version in mine:
+                if keyring_hash(signed) != mine[version]:
+                    raise SiloError("forged", f"the silo's keyring {version} is not the one accepted before")
+                continue
+            newest = verify_keyring(signed, self._silo, newest.genesis, newest)
+            fresh.append(signed)
+        if not fresh:
+            raise SiloError("stale", f"keyring {self.keyring.document.version} is missing from the silo")
+        if _admins(newest) != _admins(self.keyring):
+            self._warn(f"the silo's administrator keys changed with keyring {newest.document.version}")
+
+        def store(profile: Profile) -> Profile:
+            if len(profile.keyrings) >= newest.document.version:
+                return profile
+            if len(profile.keyrings) != newest.document.version - len(fresh):
+                raise SiloError("stale", "another command changed the keyrings meanwhile; try again")
+            return msgspec.structs.replace(
+                profile, keyrings=profile.keyrings + fresh, identity=newest.document.identity
+            )
+
+        self.profile = self.home.update(store)
+        self.keyring = self.profile.keyring()
+        self.door.repin(Pin(self._silo, fingerprint(self.keyring.identity)))
+
+    @staticmethod
+    def _numbered(offered: list[SignedKeyring]) -> list[tuple[int, SignedKeyring]]:
+        class Numbered(msgspec.Struct):
+            version: int
+
+        try:
+            numbered = [(msgspec.json.decode(one.document, type=Numbered).version, one) for one in offered]
+        except msgspec.MsgspecError as error:
+            raise SiloError("header_failure", str(error)) from None
+        return sorted(numbered, key=lambda pair: pair[0])
+
+    def _identities(self) -> list[bytes]:
+        # A receipt may be as old as the identity before; every one of them was certified.
+        class Certified(msgspec.Struct):
+            identity: str
+
+        found = [msgspec.json.decode(one.document, type=Certified).identity for one in self.profile.keyrings]
+        return [hash_bytes(one) for one in dict.fromkeys(reversed(found))]
+
+    # --- the log ---
+
+    async def walk(self, start: Seen | None = None) -> Walk:
+        """The user's log from an accepted entry, or whole, up to the silo's head; each entry chained.
+
+        Raises SiloError `stale_head` naming the entries that this device has seen and the silo does not have, `forged`.
+        """
+        seen = self.profile.head
+        walk = Walk(self._silo, self._user, start.at, start.hash) if start else Walk(self._silo, self._user)
+        while True:
+            page = await self._ask(LogPage, "GET", "/log", {"after": walk.at, "limit": LOG_PAGE})
+            self._check_reaches(page.head)
+            walk.take(page.entries)
+            if page.head is None:
+                break
+            if walk.at >= page.head.at:
+                walk.check(page.head.at, page.head.hash)
+                break
+            if not page.entries:
+                raise SiloError("forged", f"the log ends at {walk.at}, and its head is {page.head.at}")
+        if seen and seen.at in walk.hashes:
+            walk.check(seen.at, seen.hash)
+        return walk
+
+    def _check_reaches(self, head: Seen | None) -> None:
+        seen = self.profile.head
+        at = head.at if head else 0
+        if seen and at < seen.at:
+            raise SiloError("stale_head", f"entry {seen.at}" if at == seen.at - 1 else f"entries {at + 1} to {seen.at}")
+
+    async def catch_up(self) -> Walk:
+        """Walk on from the accepted head and accept the silo's. Raises as `walk`."""
+        walk = await self.walk(self.profile.head)
+        self._move(walk)
+        return walk
+
+    def _move(self, walk: Walk) -> None:
+        if walk.at:
+            self._see(Seen(at=walk.at, hash=walk.hashes[walk.at]))
+
+    def _see(self, head: Seen) -> None:
+        def forward(profile: Profile) -> Profile:
+            before = profile.head
+            if before and before.at == head.at and before.hash != head.hash:
+                raise SiloError("forged", f"the log differs at {head.at}")
+            # Another command of this device may have seen more.
+            return profile if before and before.at >= head.at else msgspec.structs.replace(profile, head=head)
+
+        self.profile = self.home.update(forward)
+
+    # --- history ---
+
+    async def history(self, count: int | None = None, thread: str | None = None) -> list[Opened]:
+        """The last `count` records (None: all), of one thread or of all, oldest first, opened here; the log whole.
+
+        What fails to open is in the list with its reason. Raises as `walk`, `devices`.
+        """
+        walk = await self.walk()
+        self._move(walk)
+        wanted = [entry for entry in walk.entries if thread in (None, entry.thread)]
+        wanted = wanted[len(wanted) - count :] if count is not None and count < len(wanted) else wanted
+        if not wanted:
+            return []
+        devices = await self.devices()
+        records = await self._records(wanted, thread)
+        return [self._open(entry, records.get(entry.index), walk, devices) for entry in wanted]
+
+    async def _records(self, wanted: list[LogEntry], thread: str | None) -> dict[int, Record]:
+        last = wanted[-1].index
+        found: dict[int, Record] = {}
+        after: int | None = wanted[0].index - 1
+        while after is not None and after < last:
+            limit = min(PAGE, last - after)
+            page = await self._ask(HistoryPage, "GET", "/history", {"after": after, "limit": limit, "thread": thread})
+            for record in page.records:
+                if record.index <= after:
+                    raise SiloError("forged", "the history goes back")
+                found[record.index] = record
+                after = record.index
+            if page.next is None or not page.records:
+                break
+        return found
+
+    def _open(self, entry: LogEntry, record: Record | None, walk: Walk, devices: dict[str, Enrolment]) -> Opened:
+        try:
+            if record is None:
+                raise SiloError("forged", "the log names it, and the silo does not have it")
+            turn = self._open_record(record, devices)
+            walk.check(turn.index, turn.entry)
+            said = (entry.index, entry.id, entry.thread, entry.parent, entry.time, entry.core)
+            if said != (turn.index, turn.id, turn.thread, turn.parent, turn.time, turn.core):
+                raise SiloError("forged", "the log describes it otherwise")
+            return Opened(entry, turn, None)
+        except SiloError as error:
+            return Opened(entry, None, error)
+
+    def _open_record(self, record: Record, devices: dict[str, Enrolment]) -> Turn:
+        opened = open_certified(envelope_of(record), self._openers, self._silo, self._user, self._identities())
+        return read_turn(opened, devices)
+
+    async def thread(self, thread: str) -> list[Turn]:
+        """The line of turns that a next one in this thread goes on from, oldest first.
+
+        Raises SiloError `not_found` for a thread without records, or the first reason why one does not open.
+        """
+        opened = await self.history(thread=thread)
+        if not opened:
+            raise SiloError("not_found", "no chat with that id")
+        turns: list[Turn] = []
+        for one in opened:
+            if one.turn is None:
+                raise one.error or SiloError("forged")
+            turns.append(one.turn)
+        return ancestry(turns)
+
+    # --- chat ---
+
+    async def chat(
+        self,
+        messages: list[Message],
+        context: list[Message] | None = None,
+        thread: str | None = None,
+        parent: str | None = None,
+        model: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> AsyncIterator[str | End]:
+        """Ask: the reply's text as it comes, then its End.
+
+        `context` is what was said before, `parent` the core hash of the turn that it ends with. Leaving early
+        stops the model. Raises as Door.ask, SiloError `account_changed`, `stale_head`, `stale`, `forged`
+        (also where the record is not what was said), `lost`.
+        """
+        asked, body = self._sign(messages, context or [], thread or new_id(), parent, model, options or {})
+        request = self.door.request("POST", "/chat")
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        said: list[str] = []
+        stream: Stream | None = None
+        end: ChatEnd | None = None
+        cause: SiloError | None = None
+        try:
+            try:
+                stream = await self._agree(request, body)
+                self._remember(asked)
+                async for data in stream.pieces():
+                    if piece := decoder.decode(data):
+                        said.append(piece)
+                        yield piece
+                decoder.decode(b"", True)
+                end = read_answer(stream.end or b"", ChatEnd)
+            except UnicodeDecodeError:
+                raise SiloError("bad_reply", "it is not UTF-8") from None
+            except Broken as broken:
+                if not broken.sent:
+                    raise
+                cause = broken
+            except Refused as refused:
+                if refused.code not in ("in_progress", "already_done"):
+                    raise
+                cause = refused
+            if stream is not None and end is not None:
+                cover = asyncio.create_task(_drain(stream))
+                try:
+                    result = await self._check_end(asked, end, "".join(said))
+                finally:
+                    await cover
+                yield result
+                return
+        finally:
+            if stream is not None:
+                await stream.close()
+        turn, kept = await self._settled(asked, cause or SiloError("truncated"))
+        text, heard = turn.reply.content, "".join(said)
+        if not text.startswith(heard):
+            raise SiloError("forged", "the silo kept another reply than it sent")
+        if text != heard:
+            yield text[len(heard) :]
+        usage = Usage(prompt=turn.reply.prompt_tokens, completion=turn.reply.completion_tokens)
+        yield End(asked.thread, asked.turn, text, turn.reply.finish, usage, kept, None, turn)
+
+    def _sign(
+        self,
+        messages: list[Message],
+        context: list[Message],
+        thread: str,
+        parent: str | None,
+        model: str | None,
+        options: dict[str, Any],
+    ) -> tuple[_Asked, dict[str, Any]]:
+        text = write_json(TurnText(messages=messages, model=model, options=options))
+        turn = new_id()
+        before = hash_bytes(parent) if parent else NO_HASH
+        place = TurnPlace(self._silo, self._user, id_bytes(thread), id_bytes(turn), before)
+        asked = _Asked(thread, turn, parent, text.decode(), b64(sign_turn(self._signer, place, text)))
+        body = {
+            "turn": turn,
+            "thread": thread,
+            "parent": parent,
+            "text": asked.text,
+            "signature": asked.signature,
+            "context": context,
+        }
+        return asked, body
+
+    def _trust(self) -> Trust:
+        return Trust(hash_bytes(self.profile.account), self.keyring.seen, self.profile.head)
+
+    async def _agree(self, request: Request, body: dict[str, Any]) -> Stream:
+        """Send, naming what this device accepts; where the silo has more, verify that and send again."""
+        for attempt in range(1, AGREE + 1):
+            try:
+                return await self.door.stream(named(request, self._trust()), body)
+            except Refused as refused:
+                if attempt == AGREE:
+                    raise
+                if refused.code == "keyring_changed":
+                    await self.accept(_offered(refused))
+                elif refused.code == "stale_head":
+                    # Says which entries are missing; where none is, the log differs or has only grown.
+                    await self.catch_up()
+                else:
+                    raise
+        raise AssertionError
+
+    def _remember(self, asked: _Asked) -> None:
+        last = Last(thread=asked.thread, turn=asked.turn)
+        self.profile = self.home.update(lambda profile: msgspec.structs.replace(profile, last=last))
+
+    async def _check_end(self, asked: _Asked, end: ChatEnd, text: str) -> End:
+        error: SiloError | None = None
+        if end.error is not None:
+            try:
+                error = refusal_of(end.error)
+            except (KeyError, TypeError):
+                raise SiloError("bad_reply", "error") from None
+        turn: Turn | None = None
+        if end.kept is not None:
+            self._check_receipt(end.kept)
+            try:
+                turn = await self._test_open(asked, end.kept)
+            except Broken:
+                self._warn("the silo kept the turn, but went away before it could be opened here for a test")
+            if turn is not None and (turn.reply.content, turn.reply.finish) != (text, end.finish):
+                raise SiloError("forged", "the silo kept another reply than it sent")
+        elif error is None:
+            raise SiloError("bad_reply", "it was not kept, and nothing says why")
+        return End(asked.thread, asked.turn, text, end.finish, end.usage, end.kept, error, turn)
+
+    def _check_receipt(self, kept: Kept) -> None:
+        """The silo's word: this place, and sealed to the keys that were named and no others."""
+        try:
+            receipt = read_receipt(unb64(kept.receipt), self.keyring.identity)
+        except ValueError:
+            raise SiloError("forged", "receipt") from None
+        recipients = [self._openers[0].fingerprint, self.keyring.vault.fingerprint]
+        recipients += [extra.fingerprint for extra in self.keyring.extras(self.profile.user)]
+        if (receipt.silo, receipt.user, receipt.index, b32(receipt.core_hash), b32(receipt.entry_hash)) != (
+            self._silo,
+            self._user,
+            kept.index,
+            kept.core,
+            kept.entry,
+        ):
+            raise SiloError("forged", "the receipt is another record's")
+        if list(receipt.recipients) != recipients:
+            raise SiloError("forged", "the receipt names other keys than those accepted")
+
+    async def _test_open(self, asked: _Asked, kept: Kept) -> Turn:
+        """Open what the silo wrote of our own turn, and move the head to it."""
+        page = await self._ask(HistoryPage, "GET", "/history", {"after": kept.index - 1, "limit": 1, "thread": None})
+        if len(page.records) != 1 or page.records[0].index != kept.index:
+            raise SiloError("forged", "the silo does not have the record that it gave a receipt for")
+        own = Enrolment(
+            self._silo,
+            self._user,
+            id_bytes(self.profile.device),
+            self._signer.public,
+            recipient_of(self._secrets.seal).public,
+            self.profile.since,
+        )
+        record = page.records[0]
+        turn = self._open_record(record, {self.profile.device: own})
+        said = (kept.core, kept.entry, asked.thread, asked.turn, asked.parent, asked.text)
+        if said != (turn.core, turn.entry, turn.thread, turn.id, turn.parent, turn.text):
+            raise SiloError("forged", "the silo kept another turn than was asked")
+        await self._advance(turn, envelope_of(record).core)
+        return turn
+
+    async def _advance(self, turn: Turn, core: bytes) -> None:
+        head = self.profile.head
+        if turn.index == (head.at if head else 0) + 1:
+            walk = Walk(self._silo, self._user, head.at, head.hash) if head else Walk(self._silo, self._user)
+            walk.take([_entry_of(turn)])
+        elif head and turn.index <= head.at:
+            # Another command of this device has gone past it: it must stand there all the same.
+            walk = await self.walk()
+        else:
+            walk = await self.walk(head)
+        walk.check(turn.index, turn.entry)
+        self._move(walk)
+
+    async def _settled(self, asked: _Asked, cause: SiloError) -> tuple[Turn, Kept]:
+        """What became of a turn whose answer broke off. Raises `cause` where the silo knows nothing of it."""
+        waited = 0.0
+        pause = 0.2
+        while True:
+            try:
+                state = await self._ask(TurnState, "GET", f"/turns/{asked.turn}")
+            except Refused as refused:
+                if refused.code == "not_found":
+                    raise cause from None
+                raise
+            except Broken:
+                raise cause from None
+            if state.kept is not None:
+                self._check_receipt(state.kept)
+                return await self._test_open(asked, state.kept), state.kept
+            if state.state == "lost":
+                raise SiloError("lost")
+            if waited >= PATIENCE:
+                raise SiloError("in_progress")
+            await asyncio.sleep(pause)
+            waited, pause = waited + pause, min(2.0, pause * 1.6)
+
+    async def stopped(self, thread: str, turn: str) -> Turn | None:
+        """What the silo kept of a turn that was stopped here: its record, None where there is none."""
+        for pause in (0.1, 0.3, 0.6, 1.0, None):
+            try:
+                state = await self._ask(TurnState, "GET", f"/turns/{turn}")
+            except Refused as refused:
+                if refused.code != "not_found":
+                    raise
+                return None
+            if state.kept is not None:
+                line = await self.thread(thread)
+                return next((one for one in line if one.id == turn), None)
+            if pause is None or state.state == "lost":
+                return None
+            await asyncio.sleep(pause)
+        return None
+
+
+async def _drain(stream: Stream) -> None:
+    # The answer is complete: a connection that ends during the cover takes nothing away.
+    with suppress(Broken):
+        await stream.drain()
+
+
+def _admins(keyring: Keyring) -> set[bytes]:
+    return {
+        holder.public.fingerprint
+        for holder in keyring.document.holders
+        if holder.role == "admin" and holder.revoked is None
+    }
+
+
+def _offered(refused: Refused) -> list[SignedKeyring]:
+    try:
+        return msgspec.convert(refused.extra["keyrings"], list[SignedKeyring], strict=True)
+    except (KeyError, msgspec.ValidationError):
+        raise SiloError("bad_reply", "keyrings") from None
+
+
+def _entry_of(turn: Turn) -> LogEntry:
+    return LogEntry(
+        index=turn.index, id=turn.id, thread=turn.thread, parent=turn.parent, kind=1, time=turn.time, core=turn.core
+    )
