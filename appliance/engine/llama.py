@@ -50,6 +50,14 @@ def settings(params: Any, socket: Path, model: Path, name: str, context: int, pa
             raise AttributeError(key)
         setattr(params, key, value)
     params.model.path = str(model)
+    # One core is left to the rest of the appliance. The threads wait for each other by spinning, so with
+    # as many as there are cores two busy engines, or an engine and its gateway, all but stand still; and the
+    # small model does not write faster with two.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, _cores() - 1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def main() -> int:
