@@ -67,10 +67,11 @@ class Broken(SiloError):
 class _Hint(Exception):
     """An answer in the clear."""
 
-    def __init__(self, code: str, error: dict[str, Any]) -> None:
+    def __init__(self, code: str, keys: Any = None) -> None:
         super().__init__(code)
         self.code = code
-        self.error = error
+        self.keys = keys
+        """The silo's transport keys, which `stale_key` brings."""
 
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -289,7 +290,7 @@ class Door:
                 failure = SiloError(hint.code)
                 if hint.code == "stale_key" and destination is not None:
                     stale.append(destination.key_id)
-                    self._take_hint(hint.error.get("keys"))
+                    self._take_hint(hint.keys)
                     continue
                 if hint.code != "busy":
                     raise failure from None
@@ -399,7 +400,7 @@ class Door:
         """Keys that came with `stale_key`: they count only as signed by the pinned identity."""
         self._keys = []
         with suppress(SiloError):
-            self._take_keys(json.dumps(keys).encode(), None)
+            self._take_keys(keys.encode() if isinstance(keys, str) else json.dumps(keys).encode(), None)
 
     def _read_cache(self) -> None:
         # A cache that does not fit is no cache.
@@ -446,13 +447,14 @@ async def _clear(response: httpx.Response) -> NoReturn:
     status = response.status_code
     body = await _read_clear(response)
     try:
-        error = parse_json(body)["error"]
-        code = error["code"]
+        said = parse_json(body)
+        code = said["error"]["code"]
         if CLEAR[code] != status:
             raise ValueError
+        keys = said.get("keys")
     except (ValueError, KeyError, TypeError):
         raise SiloError("bad_reply", f"HTTP {status}") from None
-    raise _Hint(code, error)
+    raise _Hint(code, keys)
 
 
 def _refusal(body: bytes) -> Refused:

@@ -61,7 +61,8 @@ class Account(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     id: Id
     name: str
     role: str
-    account: Hash
+    account: Blob
+    """The account key's public half."""
 
 
 class Device(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

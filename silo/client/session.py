@@ -6,7 +6,7 @@ them forward only over what it has verified itself.
 
 import asyncio
 import codecs
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -130,7 +130,7 @@ class Session:
         me = await self._ask(Me, "GET", "/me")
         if (me.user.id, me.device.id) != (self.profile.user, self.profile.device):
             raise SiloError("bad_reply", "another account's")
-        if me.user.account != self.profile.account:
+        if key_mark(me.user.account) != self.profile.account:
             raise SiloError("account_changed")
         return me
 
@@ -347,7 +347,7 @@ class Session:
         parent: str | None = None,
         model: str | None = None,
         options: dict[str, Any] | None = None,
-    ) -> AsyncIterator[str | End]:
+    ) -> AsyncGenerator[str | End]:
         """Ask: the reply's text as it comes, then its End.
 
         `context` is what was said before, `parent` the core hash of the turn that it ends with. Leaving early
@@ -567,6 +567,14 @@ async def _drain(stream: Stream) -> None:
     # The answer is complete: a connection that ends during the cover takes nothing away.
     with suppress(Broken):
         await stream.drain()
+
+
+def key_mark(public: str) -> str:
+    """The fingerprint of a public key as it is spelled in messages. Raises SiloError `bad_reply`."""
+    try:
+        return b32(fingerprint(unb64(public)))
+    except ValueError:
+        raise SiloError("bad_reply", "a key") from None
 
 
 def _admins(keyring: Keyring) -> set[bytes]:

@@ -15,6 +15,7 @@ import msgspec
 from silo.client.door import Broken, Door, Pin, Refused
 from silo.client.home import Home, Profile, Secrets, Warn, write_private
 from silo.client.messages import Me, NewUser, Setup, SetupDone, Statement, read_answer
+from silo.client.session import key_mark
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64
 from silo.crypto.keyfile import is_locked, read_admin_key, write_admin_key
 from silo.crypto.keyring import Keyring, SignedKeyring, first_keyring, verify_keyring
@@ -254,7 +255,7 @@ async def _find_out(
 
 async def _finish(home: Home, profile: Profile, door: Door) -> Profile:
     me = read_answer((await door.ask(door.request("GET", "/me"), {})).body, Me)
-    if (me.user.id, me.device.id, me.user.account, me.keyring) != (
+    if (me.user.id, me.device.id, key_mark(me.user.account), me.keyring) != (
         profile.user,
         profile.device,
         profile.account,

@@ -1,0 +1,5 @@
+"""`python -m silo.cli`."""
+
+from silo.cli.main import main
+
+main()

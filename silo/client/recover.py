@@ -1,0 +1,489 @@
+"""An export, opened offline with an admin key (SPEC 7.5): nothing here uses the network.
+
+Every record is tried. What does not open, or opens and does not fit, is in the report with its reason.
+
+    OUT/report.json                    what was found, and every fault
+    OUT/<user id>/<thread id>.md       the chat to read
+    OUT/<user id>/<thread id>.jsonl    the same for machines, one turn a line
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from silo.client.history import Turn, envelope_of, open_certified, read_device, read_turn
+from silo.client.inert import inert
+from silo.client.messages import Record, Wrap
+from silo.crypto.encoding import Blob, Count, Hash, Id, Millis, b32, hash_bytes, id_bytes, parse_json, read_json, unb64
+from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
+from silo.crypto.keys import AdminKey, Enrolment, verify
+from silo.crypto.labels import HEADS
+from silo.crypto.opening import Log, OpenedRecord, Opener, Receipt, open_core, open_epochs, read_place
+from silo.crypto.sealing import core_hash, log_entry
+from silo.errors import SiloError
+
+T = TypeVar("T")
+Progress = Callable[[int], None]
+"""Takes the number of bytes read so far."""
+
+
+class _Silo(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    type: Literal["silo"]
+    format: Literal["securesilo/1 export"]
+    silo: Id
+    identity: Hash
+    genesis: Hash | None
+    time: Millis
+
+
+class _Keyring(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    type: Literal["keyring"]
+    signed: SignedKeyring
+
+
+class _User(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    type: Literal["user"]
+    id: Id
+    name: str
+    role: str
+    account: Blob
+    time: Millis
+
+
+class _Enrolment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    type: Literal["enrolment"]
+    user: Id
+    device: Id
+    statement: Blob
+    signature: Blob
+    revoked: Millis | None
+
+
+class _Record(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    type: Literal["record"]
+    user: Id
+    index: Count
+    core: Blob
+    wraps: list[Wrap]
+    receipt: Blob
+
+
+class _End(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    type: Literal["end"]
+    records: Count
+    statement: str
+    signature: Blob
+
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    user: Id
+    at: Count
+    hash: Hash
+
+
+class _Heads(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    silo: Id
+    time: Millis
+    heads: list[_Head]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What does not open or does not fit."""
+
+    what: str
+    """`export`, `keyring`, `enrolment`, `record` or `log`."""
+    code: str
+    why: str
+    line: int = 0
+    user: str = ""
+    index: int = 0
+    opened: bool = False
+    """A record that was written out all the same."""
+
+
+@dataclass
+class _Person:
+    name: str = ""
+    devices: dict[str, Enrolment] = field(default_factory=dict)
+    revoked: dict[str, int] = field(default_factory=dict)
+    """device -> time"""
+    entries: dict[int, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
+    """index -> previous, thread and core hash as the record says them"""
+    opened: int = 0
+    failed: int = 0
+    threads: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export held."""
+
+    silo: str
+    identity: str
+    """The silo's Ed25519 public key."""
+    time: int
+    keyring: int
+    """The newest keyring's version; 0: none that counts."""
+    trust: str
+    """`genesis`: the key signed the first keyring; `signed`: a later one; `listed`: others say that it is a holder."""
+    records: int
+    opened: int
+    users: list[dict[str, Any]]
+    faults: list[Fault]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything opened and fits."""
+        return not self.faults
+
+    def as_json(self) -> dict[str, Any]:
+        """For report.json: sentences from the table of errors beside the codes."""
+        return {
+            "format": "securesilo/1 recovery",
+            **{name: getattr(self, name) for name in ("silo", "identity", "time", "keyring", "trust")},
+            "records": self.records,
+            "opened": self.opened,
+            "users": self.users,
+            "faults": [{**vars(fault)} for fault in self.faults],
+        }
+
+
+class _Recovery:
+    """One run over one export."""
+
+    def __init__(self, key: AdminKey, out: Path) -> None:
+        self._key = key
+        self._out = out
+        self._silo: _Silo | None = None
+        self._keyring: Keyring | None = None
+        self._trust = "listed"
+        self._identities: list[bytes] = []
+        self._openers: dict[bytes, Opener] = {}
+        self._people: dict[str, _Person] = {}
+        self._end: _End | None = None
+        self._records = 0
+        self._opened = 0
+        self._line = 0
+        self._checked = False
+        self.faults: list[Fault] = []
+
+    # --- line by line ---
+
+    def take(self, number: int, line: bytes) -> None:
+        """One line. Raises SiloError `bad_export` where the first is not an export's; other faults are noted."""
+        self._line = number
+        if self._silo is None:
+            try:
+                self._silo = read_json(line, _Silo)
+            except ValueError as error:
+                raise SiloError("bad_export", str(error)) from None
+            return
+        try:
+            if self._end is not None:
+                raise ValueError("it stands after the last line")
+            kind = _kind(line)
+            if kind == "record":
+                self._take_record(read_json(line, _Record))
+            elif kind == "keyring":
+                self._take_keyring(read_json(line, _Keyring).signed)
+            elif kind == "user":
+                user = read_json(line, _User)
+                self._person(user.id).name = user.name
+            elif kind == "enrolment":
+                self._take_enrolment(read_json(line, _Enrolment))
+            elif kind == "end":
+                self._end = read_json(line, _End)
+            else:
+                raise ValueError("an unknown type")
+        except ValueError as error:
+            self._fault("export", SiloError("header_failure", str(error)))
+
+    def _fault(self, what: str, error: SiloError, user: str = "", index: int = 0, opened: bool = False) -> None:
+        self.faults.append(Fault(what, error.code, error.sentence(), self._line, user, index, opened))
+
+    def _person(self, user: str) -> _Person:
+        return self._people.setdefault(user, _Person())
+
+    @property
+    def _silo_id(self) -> bytes:
+        return id_bytes(_there(self._silo).silo)
+
+    # --- keyring and identity (SPEC 8) ---
+
+    def _take_keyring(self, signed: SignedKeyring) -> None:
+        mine = b32(self._key.public.fingerprint)
+        try:
+            # Whoever signed version 1 is checked against our key where it is ours, and below where it is not.
+            pin = self._keyring.genesis if self._keyring else hash_bytes(signed.signer)
+            keyring = verify_keyring(signed, self._silo_id, pin, self._keyring)
+            stated = _there(self._silo).genesis
+            if keyring.document.version == 1 and stated not in (None, b32(keyring.genesis)):
+                raise SiloError("forged", "the export names another genesis pin")
+        except SiloError as error:
+            self._fault("keyring", error)
+            return
+        self._keyring = keyring
+        if signed.signer == mine:
+            self._trust = "genesis" if b32(keyring.genesis) == mine else "signed"
+        self._identities = list(dict.fromkeys([keyring.identity, *self._identities]))
+        if keyring.document.spare:
+            self._identities.append(hash_bytes(keyring.document.spare))
+        try:
+            # A retired epoch's half stands in older versions alone.
+            for opener in open_epochs(self._key, keyring):
+                self._openers.setdefault(opener.fingerprint, opener)
+        except SiloError as error:
+            if error.code != "no_match":
+                self._fault("keyring", error)
+
+    def _take_enrolment(self, line: _Enrolment) -> None:
+        try:
+            enrolment = read_device(line.statement, line.signature, self._silo_id, id_bytes(line.user))
+            if b32(enrolment.device) != line.device:
+                raise SiloError("forged", "a device under another's name")
+        except SiloError as error:
+            self._fault("enrolment", error, line.user)
+            return
+        person = self._person(line.user)
+        person.devices[line.device] = enrolment
+        if line.revoked is not None:
+            person.revoked[line.device] = line.revoked
+
+    # --- records ---
+
+    def _take_record(self, line: _Record) -> None:
+        self._records += 1
+        if not self._checked:
+            self._check_keyrings()
+        person = self._person(line.user)
+        try:
+            turn, doubt = self._open(line, person)
+        except SiloError as error:
+            person.failed += 1
+            self._fault("record", error, line.user, line.index)
+            return
+        person.opened += 1
+        self._opened += 1
+        person.threads.add(turn.thread)
+        if doubt:
+            self._fault("record", doubt, line.user, line.index, opened=True)
+        _write_turn(self._out, line.user, turn, doubt)
+
+    def _check_keyrings(self) -> None:
+        self._checked = True
+        if not self._openers:
+            raise SiloError("no_match", "no keyring in the export has a vault half for this admin key")
+        if _there(self._silo).identity not in [b32(one) for one in self._identities]:
+            self._fault("keyring", SiloError("forged", "no keyring certifies the silo's identity"))
+
+    def _open(self, line: _Record, person: _Person) -> tuple[Turn, SiloError | None]:
+        """The turn, and what does not fit of it. Raises SiloError where it does not open."""
+        envelope = envelope_of(Record(index=line.index, core=line.core, wraps=line.wraps, receipt=line.receipt))
+        user = id_bytes(line.user)
+        place, hashed = read_place(envelope.core), core_hash(envelope.core)
+        if place.index in person.entries:
+            raise SiloError("replay", "this place in the log is taken")
+        if place.index != line.index:
+            raise SiloError("header_failure", "another place than the export says")
+        person.entries[place.index] = (place.previous, place.thread, hashed)
+        doubt: SiloError | None = None
+        openers = list(self._openers.values())
+        try:
+            opened = open_certified(envelope, openers, self._silo_id, user, self._identities)
+        except SiloError as error:
+            if error.code != "forged":
+                raise
+            # The key opens it and its receipt does not hold: the words are worth having, with the doubt beside them.
+            doubt = SiloError("forged", "receipt")
+            mine = next(one for one in openers if one.fingerprint in envelope.wraps)
+            record_key = mine.open_wrap(envelope.wraps[mine.fingerprint], hashed)
+            content = open_core(envelope.core, record_key)
+            entry = log_entry(place.previous, place.silo, place.user, place.index, place.thread, hashed)
+            receipt = Receipt(place.silo, place.user, place.index, hashed, entry, (), place.time)
+            opened = OpenedRecord(place, content, hashed, entry, receipt)
+        try:
+            turn = read_turn(opened, person.devices)
+        except SiloError as error:
+            if error.code != "forged":
+                raise
+            return read_turn(opened, None), doubt or error
+        if turn.time > person.revoked.get(turn.device, turn.time):
+            doubt = doubt or SiloError("forged", "its device had been revoked")
+        return turn, doubt
+
+    # --- at the end ---
+
+    def finish(self) -> Report:
+        """Check what only the whole shows: the logs, the heads, the last line."""
+        silo = _there(self._silo)
+        if not self._checked:
+            self._check_keyrings()
+        self._line = 0
+        heads: dict[str, _Head] = {}
+        try:
+            heads = self._heads()
+        except SiloError as error:
+            self._fault("export", error)
+        for user, person in self._people.items():
+            self._check_log(user, person, heads.pop(user, None))
+        for user, head in heads.items():
+            self._fault("log", SiloError("truncated", f"all {head.at} records are missing"), user)
+        users = [
+            {
+                "id": user,
+                "name": person.name,
+                "threads": len(person.threads),
+                "opened": person.opened,
+                "failed": person.failed,
+            }
+            for user, person in self._people.items()
+        ]
+        version = self._keyring.document.version if self._keyring else 0
+        return Report(
+            silo.silo, silo.identity, silo.time, version, self._trust, self._records, self._opened, users, self.faults
+        )
+
+    def _heads(self) -> dict[str, _Head]:
+        if self._end is None:
+            raise SiloError("truncated", "its last line is missing")
+        if self._end.records != self._records:
+            self._fault("export", SiloError("truncated", f"{self._end.records} records are promised"))
+        text = self._end.statement.encode()
+        try:
+            stated = read_json(text, _Heads)
+            signature = unb64(self._end.signature)
+        except ValueError as error:
+            raise SiloError("header_failure", str(error)) from None
+        for identity in self._identities:
+            try:
+                verify(identity, signature, HEADS, text)
+                break
+            except SiloError:
+                continue
+        else:
+            raise SiloError("forged", "the heads of the logs")
+        if stated.silo != _there(self._silo).silo:
+            raise SiloError("wrong_silo")
+        return {head.user: head for head in stated.heads}
+
+    def _check_log(self, user: str, person: _Person, head: _Head | None) -> None:
+        log = Log(self._silo_id, id_bytes(user))
+        last = head.at if head else 0
+        for index in sorted(person.entries):
+            previous, thread, hashed = person.entries[index]
+            if index != log.at + 1:
+                missing = f"entry {index - 1}" if index == log.at + 2 else f"entries {log.at + 1} to {index - 1}"
+                self._fault("log", SiloError("truncated", f"{missing} of the log missing"), user, index)
+                log = Log(self._silo_id, id_bytes(user), index - 1, previous)
+            elif previous != log.hash:
+                self._fault("log", SiloError("forged", f"entry {index} follows another than {index - 1}"), user, index)
+                log = Log(self._silo_id, id_bytes(user), index - 1, previous)
+            log.step(index, thread, hashed)
+            if head and index == head.at and b32(log.hash) != head.hash:
+                self._fault("log", SiloError("forged", f"the silo's head differs at {index}"), user, index)
+        if head and log.at < last:
+            missing = f"entry {last}" if log.at == last - 1 else f"entries {log.at + 1} to {last}"
+            self._fault("log", SiloError("truncated", f"{missing} of the log missing"), user, last)
+
+
+def _there(value: T | None) -> T:
+    assert value is not None
+    return value
+
+
+def _kind(line: bytes) -> str:
+    value = parse_json(line)
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise ValueError("a line without a type")
+    return value["type"]
+
+
+# --- what is written ---
+
+
+def _append(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "a", encoding="utf-8"
+    ) as file:
+        file.write(text)
+
+
+def _write_turn(out: Path, user: str, turn: Turn, doubt: SiloError | None) -> None:
+    stem = out / user / turn.thread
+    when = datetime.fromtimestamp(turn.time / 1000, UTC)
+    line = {
+        "index": turn.index,
+        "thread": turn.thread,
+        "turn": turn.id,
+        "parent": turn.parent,
+        "time": turn.time,
+        "device": turn.device,
+        "model": turn.reply.model,
+        "options": turn.asked.options,
+        "messages": [{"role": one.role, "content": one.content} for one in turn.asked.messages],
+        "reply": turn.reply.content,
+        "finish": turn.reply.finish,
+        "core": turn.core,
+        "doubt": doubt.sentence() if doubt else None,
+    }
+    _append(stem.with_suffix(".jsonl"), json.dumps(line) + "\n")
+    page = [] if stem.with_suffix(".md").exists() else [f"# Chat {turn.thread}\n"]
+    page.append(f"## {turn.index} · {when:%Y-%m-%d %H:%M:%S} UTC\n")
+    if doubt:
+        page.append(f"> Not proven: {doubt.sentence()}.\n")
+    page += [f"**{one.role}**\n\n{one.content}\n" for one in turn.asked.messages]
+    page.append(f"**{turn.reply.model}** ({turn.reply.finish})\n\n{turn.reply.content}\n")
+    # The page may be shown in a terminal; what was said to the letter stands in the other file.
+    _append(stem.with_suffix(".md"), inert("\n".join(page) + "\n"))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield from enumerate(file, 1)
+    except OSError as error:
+        raise SiloError("bad_file", f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+
+
+def recover(export: Path, key: AdminKey, out: Path, progress: Progress = lambda _: None) -> Report:
+    """Open all of `export` with `key` into the new folder `out` (0700, files 0600).
+
+    Raises SiloError `bad_export`, `bad_file` (also for an `out` that holds something), `no_match` where the key opens
+    no vault epoch. What fails of single records is in the report.
+    """
+    lines = _lines(export)
+    first = next(lines, None)
+    if first is None:
+        raise SiloError("bad_export", "it is empty")
+    recovery = _Recovery(key, out)
+    recovery.take(*first)
+    try:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise SiloError("bad_file", f"{out} holds something already")
+        out.chmod(0o700)
+        size = len(first[1])
+        for number, line in lines:
+            recovery.take(number, line)
+            size += len(line)
+            progress(size)
+        report = recovery.finish()
+        text = json.dumps(report.as_json(), indent=1) + "\n"
+        _append(out / "report.json", text)
+    except OSError as error:
+        raise SiloError("bad_file", f"{out}: {(error.strerror or 'cannot be written').lower()}") from None
+    return report
+
+
+def counted(faults: list[Fault]) -> dict[str, int]:
+    """How often each code occurs, most frequent first."""
+    return dict(Counter(fault.code for fault in faults).most_common())
