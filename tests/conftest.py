@@ -2,9 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.harness import Device, Served
 
 Require = Callable[[str], str]
 
@@ -26,3 +29,47 @@ def require() -> Require:
         pytest.skip(f"{program} is not installed")
 
     return find
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts real silos, each in its own data folder (`data=` to choose it); stops them at the end."""
+    running: list[Served] = []
+
+    def start(engine: str = "fake", data: Path | None = None, **settings: str) -> Served:
+        served = Served(data or tmp_path / f"silo{len(running)}", engine, **settings)
+        running.append(served)
+        return served.start()
+
+    yield start
+    for served in running:
+        served.stop()
+
+
+@pytest.fixture
+def silo_server(serve: Serve) -> Served:
+    """A silo with the deterministic engine, not set up yet; `.link` is its setup link."""
+    return serve(SILO_SHAPE="fast")
+
+
+@pytest.fixture
+def new_device() -> Iterator[Callable[[str], Device]]:
+    """Makes a device from a setup link, not set up yet; closes its connections at the end."""
+    made: list[Device] = []
+
+    def make(link: str) -> Device:
+        made.append(Device(link))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.http.close()
+
+
+@pytest.fixture
+def device(silo_server: Served, new_device: Callable[[str], Device]) -> Device:
+    """An administrator's device on `silo_server`, set up."""
+    return new_device(silo_server.link).set_up()

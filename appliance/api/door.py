@@ -47,7 +47,7 @@ class _Body:
     async def _next(self) -> bytes:
         if self._ended or self._request.stream is None:
             return b""
-        data = await self._request.stream.read()
+        data = await self._request.stream.read()  # pyright: ignore[reportAttributeAccessIssue] - HTTP/1's stream
         self._ended = not data
         return data or b""
 
@@ -198,6 +198,7 @@ async def _generate(
         if turn.refused:
             raise turn.refused
         response = await request.respond(content_type=_TYPE, headers=HEADERS)
+        assert response is not None
         await SHAPES[silo.config.shape](turn, opened.reply(), response.send)
         logger().info("answered", verb="chat", status=200, finish=str((turn.end or {}).get("finish")))
         return None
