@@ -1,6 +1,7 @@
 """`silo chat`: a conversation at the prompt."""
 
 import asyncio
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from silo.client.session import End, Session
 from silo.errors import TRUST, SiloError
 
 FENCE = '"""'
+COMMAND = re.compile("/[a-z]*")
+"""What looks like a command; a path, or a sentence that begins with one, does not."""
 HELP = f"""/new    begin another chat
 /exit   leave (Ctrl-D too); Ctrl-C stops a reply
 {FENCE}     begins and ends a message of several lines; a \\ at the end of a line goes on too"""
@@ -88,7 +91,7 @@ class Conversation:
             if text == "/new":
                 self._talk = Talk()
                 screen.talk("a new chat", style="dim")
-            elif text.startswith("/"):
+            elif COMMAND.fullmatch(text):
                 screen.talk(HELP, style="dim")
             elif text:
                 self._ask(text)

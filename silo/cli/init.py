@@ -81,11 +81,9 @@ def _need(flag: str) -> None:
 
 
 def _compare(link: SetupLink, mark: bytes, yes: bool) -> None:
-    words = spoken(mark).split(" ")
     screen.talk(f"{link.url} answers as the silo with the fingerprint")
     screen.talk()
-    screen.talk(f"    {' '.join(words[:7])}", style="bold")
-    screen.talk(f"    {' '.join(words[7:])}", style="bold")
+    screen.talk(f"    {spoken(mark)}", style="bold")
     screen.talk()
     if yes:
         return

@@ -64,7 +64,7 @@ def main() -> None:
 def ended() -> int:
     """Run a command; gives its exit code. Every failure that a person can mend becomes one or two lines."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="silo", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SiloError as error:
         return screen.fail(error)

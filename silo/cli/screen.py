@@ -40,7 +40,8 @@ def console(stream: IO[str]) -> "Console":
         "highlight": False,
         "emoji": False,
         "markup": False,
-        "soft_wrap": True,
+        # Words wrap at a terminal's edge; in a pipe a line is a line.
+        "soft_wrap": not stream.isatty(),
     }
     made = Console(**options)
     return Console(**options, color_system=None) if made.no_color else made
@@ -131,7 +132,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[i
     hold numbers."""
     stream = sys.stdout if out else sys.stderr
     if not stream.isatty():
-        for row in rows:
+        # Beside other talk a row needs its heads; in a pipe they would be in the way.
+        for row in rows if out else (heads, *rows):
             stream.write("\t".join(inert(cell).replace("\t", " ").replace("\n", " ") for cell in row) + "\n")
         return
     from rich.table import Table
@@ -155,10 +157,7 @@ def facts(rows: Sequence[tuple[str, str]]) -> None:
 
     width = max(len(name) for name, _ in rows) + 2
     for name, value in rows:
-        lines = value.split("\n")
-        console(sys.stdout).print(Text.assemble((name.ljust(width), "dim"), inert(lines[0])))
-        for line in lines[1:]:
-            console(sys.stdout).print(" " * width + inert(line))
+        console(sys.stdout).print(Text.assemble((name.ljust(width), "dim"), inert(value)))
 
 
 def heading(text: str, note: str = "") -> None:

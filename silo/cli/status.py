@@ -83,14 +83,12 @@ def _facts(profile: Profile, folder: str, trouble: SiloError | None) -> list[tup
     keyring = profile.keyring().document
     holders = sum(one.revoked is None and one.role == "backup" for one in keyring.holders)
     backups = "no backup key yet" if keyring.waiver else f"{holders} backup keys"
-    words = spoken(_mark(profile)).split(" ")
-    lines = [" ".join(words[:7]), " ".join(words[7:])]
     return [
         ("silo", profile.url),
-        ("fingerprint", "\n".join(lines) if screen.on_terminal() else " ".join(words)),
+        ("fingerprint", spoken(_mark(profile))),
         ("keyring", f"version {keyring.version}, {backups}"),
         ("you", profile.name),
-        ("device", f"since {screen.when(profile.since, now())}"),
+        ("device", f"enrolled {screen.when(profile.since, now())}"),
         ("log", f"{profile.head.at if profile.head else 0} records seen"),
         ("keys", KEPT[profile.secrets].format(folder=folder)),
         ("answers", "yes" if trouble is None else "no"),
