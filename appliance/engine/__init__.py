@@ -5,6 +5,6 @@ which program answers. Nothing in it knows who asks: no accounts, no store, no k
 """
 
 from appliance.engine.choose import make_engine
-from appliance.engine.protocol import Engine, Finish, Job, Message, Model, Role
+from appliance.engine.protocol import Engine, Finish, Job, Message, Model
 
-__all__ = ["Engine", "Finish", "Job", "Message", "Model", "Role", "make_engine"]
+__all__ = ["Engine", "Finish", "Job", "Message", "Model", "make_engine"]

@@ -88,6 +88,7 @@ class Attached:
             raise
 
     def _watch(self) -> None:
+        self._client.begin()
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._keep_asking())
 

@@ -166,8 +166,6 @@ class Connection(asyncio.Protocol):
             whole = {"role": "assistant", "content": "".join(pieces)}
             choice = {"index": 0, "message": whole, "finish_reason": reason}
             return self._answer(b"200 OK", {**base, "choices": [choice], "usage": usage})
-        self._transport.write(_HEAD % (b"200 OK", b"text/event-stream") + b"Transfer-Encoding: chunked\r\n\r\n")
-        self._event(base, {"role": "assistant", "content": None})
         for number in range(len(pieces) + 1):
             if number == told.get("crash after"):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -176,7 +174,11 @@ class Connection(asyncio.Protocol):
             if number < len(pieces):
                 await asyncio.sleep(gap)
                 await self._room.wait()
+                if not number:  # until then there is no answer at all, as with the real ones
+                    self._begin(base)
                 self._event(base, {"content": pieces[number]})
+        if not pieces:
+            self._begin(base)
         self._event(base, {}, reason)
         if (body.get("stream_options") or {}).get("include_usage"):
             self._send(orjson.dumps({**base, "choices": [], "usage": usage}))
@@ -184,6 +186,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"0\r\n\r\n")
         if not self._parser.should_keep_alive():
             self._transport.close()
+
+    def _begin(self, base: dict[str, Any]) -> None:
+        self._transport.write(_HEAD % (b"200 OK", b"text/event-stream") + b"Transfer-Encoding: chunked\r\n\r\n")
+        self._event(base, {"role": "assistant", "content": None})
 
     def _event(self, base: dict[str, Any], delta: dict[str, Any], reason: str | None = None) -> None:
         self._send(orjson.dumps({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}))

@@ -1,7 +1,7 @@
 """The client of an OpenAI-compatible engine on a Unix socket.
 
-One connection per reply: on a Unix socket it costs less than one piece of text does in a
-hundred-piece reply, cancelling needs nothing but closing it, and no reply can end up in another's.
+One connection per reply: on a Unix socket it costs some 25 µs for both ends, what three pieces of text
+do; cancelling needs nothing but closing it; and no reply can end up in another's.
 
 The engine is trusted with what it is asked, not with what it says: everything from it is bounded,
 and its error texts go nowhere, because they can quote prompts and paths.
@@ -81,6 +81,7 @@ class Client:
         self._slots = asyncio.Semaphore(parallel)
         self._waiting = 0
         self._streams: set[_Stream] = set()
+        self._open = True
         self._seconds = 5.0  # what a job takes, a moving mean
 
     async def run(self, job: Job, context: int, on_text: Callable[[str], None]) -> Finish:
@@ -99,20 +100,27 @@ class Client:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
+            if not self._open:
+                raise SiloError("engine_down")
             finish = await self._stream(request, on_text, loop)
         finally:
             self._slots.release()
         self._seconds += (loop.time() - began - self._seconds) / 8
         return finish
 
+    def begin(self) -> None:
+        """Take jobs again after `end`."""
+        self._open = True
+
     def end(self) -> None:
-        """End every stream with `engine_down`."""
+        """End every stream with `engine_down`, and every job that waits when its turn comes."""
+        self._open = False
         for stream in tuple(self._streams):
             stream.fail(SiloError("engine_down"))
 
     def heard_since(self, moment: float) -> bool:
         """Whether a running stream heard from the engine after `moment` of the loop's clock."""
-        return any(stream.heard > moment for stream in self._streams)
+        return any(stream.spoke and stream.heard > moment for stream in self._streams)
 
     async def _stream(self, request: bytes, on_text: Callable[[str], None], loop: asyncio.AbstractEventLoop) -> Finish:
         stream = _Stream(request, on_text, self.hang, loop)
@@ -181,6 +189,7 @@ class _Stream(asyncio.Protocol):
     ) -> None:
         self.done: asyncio.Future[Finish] = loop.create_future()
         self.heard = loop.time()
+        self.spoke = False
         self.hung = False
         self._request = request
         self._on_text = on_text
@@ -277,6 +286,7 @@ class _Stream(asyncio.Protocol):
 
     def _event(self, data: bytes) -> None:
         self.heard = self._loop.time()
+        self.spoke = True
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:  # invalid UTF-8 too

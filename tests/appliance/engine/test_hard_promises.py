@@ -111,12 +111,17 @@ async def test_a_reply_ends_where_the_context_does(kind, make_rig):
 
 
 async def test_stop_ends_the_streams_and_everything_it_started(rig):
-    reply = rig.begin(rig.long_job())
-    await reply.has(1)
+    replies = [rig.begin(rig.long_job()) for _ in range(rig.parallel)]
+    for reply in replies:
+        await reply.has(1)
+    waiting = rig.begin(rig.job())
+    await asyncio.sleep(0)
     await rig.engine.stop()
-    with pytest.raises(SiloError) as caught:
-        await reply.task
-    assert caught.value.code == "engine_down"
+    for reply in (*replies, waiting):
+        with pytest.raises(SiloError) as caught:
+            await reply.task
+        assert caught.value.code == "engine_down"
+    assert not waiting.pieces
     assert not rig.engine.ready
     with pytest.raises(SiloError) as caught:
         await rig.ask(rig.job())

@@ -58,6 +58,13 @@ async def test_a_stop_string_ends_with_stop_and_is_left_out(shared):
     assert whole.startswith(text)
 
 
+async def test_a_reply_may_be_empty(shared):
+    job = shared.job("Say hello", temperature=0.0)
+    whole, _ = await shared.ask(job)
+    text, finish = await shared.ask(replace(job, stop=(whole[0],)))
+    assert (text, finish.reason) == ("", "stop")
+
+
 async def test_jobs_run_side_by_side(shared):
     words = ["red green blue", "one two three"]
     alone = [(await shared.ask(shared.job(each)))[0] for each in words]

@@ -114,6 +114,19 @@ async def test_a_hang_fails_the_stream_and_restarts_the_process(make_rig):
     assert (await rig.ask(rig.job("still there")))[0] == "still there"
 
 
+async def test_jobs_that_keep_coming_do_not_hide_a_hang(make_rig):
+    rig = await make_rig("fake", hang=0.5, parallel=20)
+    before = the_process(rig.folder).pid
+    replies = []
+    while psutil.pid_exists(before):
+        assert len(replies) < 20
+        replies.append(rig.begin(rig.job("hang after 0")))
+        await asyncio.sleep(0.1)
+    for reply in replies:
+        with pytest.raises(SiloError):
+            await reply.task
+
+
 async def test_a_hang_of_one_stream_leaves_a_live_one_alone(make_rig):
     rig = await make_rig("fake", hang=0.5)
     live = rig.begin(rig.job("words gap 20 chunks 60", max_tokens=None))
