@@ -59,9 +59,12 @@ class PrivateKey:
 def check_public(public: bytes) -> None:
     """Raises ValueError for a public key that nothing can be sealed to: a wrong size, a coefficient out of range,
     an X25519 point of low order."""
-    _parse(public)
-    # Any private key will do: a point of low order gives zero with all of them, which the library refuses.
-    _ANY_X25519.exchange(X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]))
+    try:
+        _parse(public)
+        # Any private key will do: a point of low order gives zero with all of them, which the library refuses.
+        _ANY_X25519.exchange(X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]))
+    except ValueError:
+        raise ValueError("not an X-Wing public key") from None
 
 
 def _parse(public: bytes) -> MLKEM768X25519PublicKey:

@@ -125,6 +125,8 @@ def parse_json(data: bytes) -> Any:
         )
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        raise ValueError("not UTF-8") from None
     except RecursionError:
         raise ValueError("too deep") from None
     return value
@@ -144,8 +146,8 @@ def _place(said: str) -> str:
     # msgspec's sentences repeat what was sent: an unknown field's name, a value outside a list.
     if said.startswith("Object contains unknown field"):
         return "there is an unknown field"
-    at = said.rpartition(" - at `")[2].rstrip("`") if said.endswith("`") else "$"
-    return f"a field is missing or not what it must be, at {at}"
+    _, found, at = said.rpartition(" - at `")
+    return f"a field is missing or not what it must be, at {at.rstrip('`') if found else '$'}"
 
 
 def write_json(value: Any) -> bytes:
