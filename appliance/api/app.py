@@ -61,8 +61,8 @@ async def serving(app: Sanic, listener: socket.socket) -> AsyncIterator[None]:
     """The application served on a socket that is bound already. At the end every turn under way is cut and kept."""
     server = await app.create_server(sock=listener, return_asyncio_server=True)
     assert server is not None
-    await server.startup()  # pyright: ignore[reportGeneralTypeIssues] - Sanic's own hint is wrong
-    await server.start_serving()
+    await server.startup()
+    await server.start_serving()  # pyright: ignore[reportGeneralTypeIssues] - Sanic's own hint is wrong
     silo: Silo = app.ctx.silo
     try:
         yield

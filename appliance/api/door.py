@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from sanic import HTTPResponse, Request
-from sanic.exceptions import SanicException
+from sanic.exceptions import RequestTimeout, SanicException
 from sanic.response import raw
 
 from appliance.accounts.callers import Caller, authenticate, check_clock, check_trust
@@ -23,6 +23,8 @@ HEADERS = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 _TYPE = "application/octet-stream"
 _ALLOWED_HEADERS = {"accept", "content-type"}
 _DRAINED = 1024 * 1024
+_STALLED = 30
+"""Seconds without a byte of the body after which the connection is given up."""
 
 
 def clear(code: str, **extra: object) -> HTTPResponse:
@@ -47,6 +49,15 @@ class _Body:
     async def _next(self) -> bytes:
         if self._ended or self._request.stream is None:
             return b""
+        try:
+            async with asyncio.timeout(_STALLED):
+                return await self._read()
+        except TimeoutError:
+            self._ended = True
+            raise RequestTimeout("") from None
+
+    async def _read(self) -> bytes:
+        assert self._request.stream
         data = await self._request.stream.read()  # pyright: ignore[reportAttributeAccessIssue] - HTTP/1's stream
         self._ended = not data
         return data or b""

@@ -156,6 +156,8 @@ class Turn:
         standing = await records.by_turn(user, turn)
         if standing:
             raise SiloError("already_done", kept=kept(standing))
+        if (user, turn) in silo.turns:
+            raise SiloError("in_progress")
         row = await once.begin(self._caller.device.id, self._request, turn, silo.host, silo.now())
         if row:
             running = row.state == "running" and (user, row.turn) in silo.turns
