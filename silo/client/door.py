@@ -425,8 +425,8 @@ def _is_loopback(url: str) -> bool:
 
 
 def _minutes(apart: int) -> str:
-    minutes = abs(apart) // 60_000
-    much = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+    minutes = round(abs(apart) / 60_000)
+    much = f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
     return f"{much} behind" if apart > 0 else f"{much} ahead of"
 
 
@@ -465,8 +465,10 @@ def _refusal(body: bytes) -> Refused:
         raise SiloError("bad_reply", "a refusal without a reason") from None
 
 
-def refusal_of(error: dict[str, Any]) -> Refused:
+def refusal_of(error: Any) -> Refused:
     """The error object of a sealed answer. Raises KeyError, TypeError for what is none."""
+    if not isinstance(error, dict) or not isinstance(error.get("code"), str):
+        raise TypeError
     extra = {key: value for key, value in error.items() if key not in ("code", "message", "hint", "detail")}
     detail = error.get("detail", "")
     if not isinstance(detail, str):

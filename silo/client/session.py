@@ -392,10 +392,9 @@ class Session:
         finally:
             if stream is not None:
                 await stream.close()
-        turn, kept = await self._settled(asked, cause or SiloError("truncated"))
-        text, heard = turn.reply.content, "".join(said)
-        if not text.startswith(heard):
-            raise SiloError("forged", "the silo kept another reply than it sent")
+        heard = "".join(said)
+        turn, kept = await self._settled(asked, heard, cause or SiloError("truncated"))
+        text = turn.reply.content
         if text != heard:
             yield text[len(heard) :]
         usage = Usage(prompt=turn.reply.prompt_tokens, completion=turn.reply.completion_tokens)
@@ -460,11 +459,9 @@ class Session:
         if end.kept is not None:
             self._check_receipt(end.kept)
             try:
-                turn = await self._test_open(asked, end.kept)
+                turn = await self._test_open(asked, end.kept, text, end.finish)
             except Broken:
                 self._warn("the silo kept the turn, but went away before it could be opened here for a test")
-            if turn is not None and (turn.reply.content, turn.reply.finish) != (text, end.finish):
-                raise SiloError("forged", "the silo kept another reply than it sent")
         elif error is None:
             raise SiloError("bad_reply", "it was not kept, and nothing says why")
         return End(asked.thread, asked.turn, text, end.finish, end.usage, end.kept, error, turn)
@@ -488,8 +485,9 @@ class Session:
         if list(receipt.recipients) != recipients:
             raise SiloError("forged", "the receipt names other keys than those accepted")
 
-    async def _test_open(self, asked: _Asked, kept: Kept) -> Turn:
-        """Open what the silo wrote of our own turn, and move the head to it."""
+    async def _test_open(self, asked: _Asked, kept: Kept, heard: str, finish: Finish | None) -> Turn:
+        """Open what the silo wrote of our own turn, and move the head to it. Without `finish` more may have been
+        said than was heard."""
         page = await self._ask(HistoryPage, "GET", "/history", {"after": kept.index - 1, "limit": 1, "thread": None})
         if len(page.records) != 1 or page.records[0].index != kept.index:
             raise SiloError("forged", "the silo does not have the record that it gave a receipt for")
@@ -506,6 +504,9 @@ class Session:
         said = (kept.core, kept.entry, asked.thread, asked.turn, asked.parent, asked.text)
         if said != (turn.core, turn.entry, turn.thread, turn.id, turn.parent, turn.text):
             raise SiloError("forged", "the silo kept another turn than was asked")
+        whole = (turn.reply.content, turn.reply.finish) == (heard, finish)
+        if not whole and (finish or not turn.reply.content.startswith(heard)):
+            raise SiloError("forged", "the silo kept another reply than it sent")
         await self._advance(turn, envelope_of(record).core)
         return turn
 
@@ -522,7 +523,7 @@ class Session:
         walk.check(turn.index, turn.entry)
         self._move(walk)
 
-    async def _settled(self, asked: _Asked, cause: SiloError) -> tuple[Turn, Kept]:
+    async def _settled(self, asked: _Asked, heard: str, cause: SiloError) -> tuple[Turn, Kept]:
         """What became of a turn whose answer broke off. Raises `cause` where the silo knows nothing of it."""
         waited = 0.0
         pause = 0.2
@@ -537,7 +538,7 @@ class Session:
                 raise cause from None
             if state.kept is not None:
                 self._check_receipt(state.kept)
-                return await self._test_open(asked, state.kept), state.kept
+                return await self._test_open(asked, state.kept, heard, None), state.kept
             if state.state == "lost":
                 raise SiloError("lost")
             if waited >= PATIENCE:

@@ -54,7 +54,7 @@ def parse_link(text: str) -> SetupLink:
         data = unb64(spelled)
         if not mark or parsed.scheme not in ("http", "https") or not parsed.host or parsed.query:
             raise ValueError
-        if len(data) != sum(_SIZES):
+        if len(data) != sum(_SIZES) or (parsed.port or 1) not in range(1, 65_536):
             raise ValueError
     except (ValueError, httpx.InvalidURL):
         raise SiloError("bad_link") from None

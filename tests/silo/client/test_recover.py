@@ -1,0 +1,375 @@
+"""Exports opened offline, honest and otherwise."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from silo.client.recover import Report, counted, recover
+from silo.client.session import Session
+from silo.client.setup import Plan, load_admin_key
+from silo.crypto import labels
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64
+from silo.crypto.keyring import Holder, SignedKeyring, Waiver
+from silo.crypto.keys import AdminKey, Recipient, Signer
+from silo.crypto.opening import open_epochs
+from silo.crypto.sealing import make_receipt, state_heads
+from silo.errors import SiloError
+from tests.silo.client.liar import Liar
+from tests.silo.client.talk import chat
+
+Lines = list[dict[str, Any]]
+
+
+def export_of(liar: Liar) -> Lines:
+    """What SPEC 7.5 makes of the silo in the test."""
+    user = liar.user["id"]
+    lines: Lines = [
+        {
+            "type": "silo",
+            "format": "securesilo/1 export",
+            "silo": b32(liar.silo),
+            "identity": b32(liar.identity.public),
+            "genesis": b32(liar.ring.genesis),
+            "time": 1,
+        }
+    ]
+    lines += [{"type": "keyring", "signed": msgspec.to_builtins(signed)} for signed in liar.chain]
+    lines.append(
+        {"type": "user", "id": user, "name": "alice", "role": "admin", "account": liar.user["account"], "time": 1}
+    )
+    lines.append({"type": "enrolment", "user": user, "device": b32(liar.device), **liar.enrolment, "revoked": None})
+    status, page = liar._history({"after": 0, "limit": 1000, "thread": None})
+    assert status == 200
+    lines += [{"type": "record", "user": user, **record} for record in page["records"]]
+    last = liar.records[-1].sealed if liar.records else None
+    heads = [(user, len(liar.records), last.entry_hash)] if last else []
+    statement, signature = state_heads(liar.identity, liar.silo, 1, heads)
+    lines.append({"type": "end", "records": len(liar.records), "statement": statement, "signature": signature})
+    return lines
+
+
+class Bench:
+    """An export of three turns in two threads, and what recovering it gives."""
+
+    def __init__(self, lines: Lines, key: AdminKey, folder: Path) -> None:
+        self.lines = lines
+        self.key = key
+        self.folder = folder
+        self.out = folder / "out"
+
+    def recover(self) -> Report:
+        """Recover the lines as they are now."""
+        path = self.folder / "export"
+        path.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        return recover(path, self.key, self.out)
+
+    def pages(self) -> str:
+        """All that was written to read."""
+        return "\n".join(path.read_text() for path in sorted(self.out.rglob("*.md")))
+
+    def faults(self) -> list[tuple[str, str, int, bool]]:
+        """(what, code, index, opened) of each fault."""
+        return [(one.what, one.code, one.index, one.opened) for one in self.recover().faults]
+
+    def record(self, number: int) -> dict[str, Any]:
+        """The line of a record, from 1."""
+        return [line for line in self.lines if line["type"] == "record"][number - 1]
+
+
+@pytest.fixture
+async def bench(session: Session, liar: Liar, plan: Plan, tmp_path: Path) -> Bench:
+    thread = new_id()
+    first = await chat(session, "canary one", thread=thread)
+    assert first.opened is not None
+    await chat(session, "canary two", thread=thread, parent=first.opened.core)
+    await chat(session, "canary three \x1b]0;title\x07\x1b[2J")
+    return Bench(export_of(liar), load_admin_key(plan.key_path, str), tmp_path)
+
+
+def test_everything_opens(bench: Bench, liar: Liar):
+    report = bench.recover()
+    assert report.whole
+    assert (report.records, report.opened, report.trust, report.keyring) == (3, 3, "genesis", 1)
+    user = liar.user["id"]
+    assert report.users == [{"id": user, "name": "alice", "threads": 2, "opened": 3, "failed": 0}]
+    names = {path.name for path in (bench.out / user).iterdir()}
+    threads = {b32(one.sealed.place.thread) for one in liar.records}
+    assert names == {f"{thread}{end}" for thread in threads for end in (".md", ".jsonl")}
+    assert all(f"canary {word}" in bench.pages() for word in ("one", "two", "three"))
+    lines = [json.loads(line) for path in bench.out.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert sorted(line["index"] for line in lines) == [1, 2, 3]
+    assert json.loads((bench.out / "report.json").read_text())["opened"] == 3
+
+
+def test_only_its_owner_may_read_what_was_opened(bench: Bench):
+    bench.recover()
+    for path in (bench.out, *bench.out.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_a_page_moves_no_cursor(bench: Bench):
+    bench.recover()
+    assert "\x1b" not in bench.pages()
+    assert "\x07" not in bench.pages()
+    exact = [json.loads(line) for path in bench.out.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert any("\x1b[2J" in line["reply"] for line in exact)
+
+
+def test_nothing_is_overwritten(bench: Bench):
+    bench.out.mkdir()
+    (bench.out / "report.json").write_text("mine")
+    with pytest.raises(SiloError) as caught:
+        bench.recover()
+    assert caught.value.code == "bad_file"
+    assert (bench.out / "report.json").read_text() == "mine"
+
+
+def test_another_key_opens_nothing(bench: Bench):
+    bench.key = AdminKey()
+    with pytest.raises(SiloError) as caught:
+        bench.recover()
+    assert caught.value.code == "no_match"
+    assert not list(bench.out.iterdir())
+
+
+def flip(text: str, at: int) -> str:
+    data = bytearray(unb64(text))
+    data[at] ^= 1
+    return b64(bytes(data))
+
+
+def bend_core(at: int) -> Callable[[Bench], None]:
+    def bend(bench: Bench) -> None:
+        bench.record(2)["core"] = flip(bench.record(2)["core"], at)
+
+    return bend
+
+
+def shorten(bench: Bench) -> None:
+    bench.record(2)["core"] = b64(unb64(bench.record(2)["core"])[:-1])
+
+
+def no_vault_wrap(bench: Bench) -> None:
+    bench.record(2)["wraps"].pop()
+
+
+def wrong_wrap(bench: Bench) -> None:
+    bench.record(2)["wraps"][1]["sealed"] = bench.record(1)["wraps"][1]["sealed"]
+
+
+def no_receipt(bench: Bench) -> None:
+    bench.record(2)["receipt"] = ""
+
+
+def others_receipt(bench: Bench) -> None:
+    bench.record(2)["receipt"] = bench.record(1)["receipt"]
+
+
+def elsewhere(bench: Bench) -> None:
+    bench.record(2)["index"] = 9
+
+
+def misspelled(bench: Bench) -> None:
+    bench.record(2)["wraps"][0]["recipient"] = "a" * 51 + "b"
+
+
+@pytest.mark.parametrize(
+    ("lie", "code", "opened"),
+    [
+        (bend_core(30), "header_failure", False),
+        (bend_core(170), "no_match", False),
+        (bend_core(-1), "no_match", False),
+        (shorten, "no_match", False),
+        (no_vault_wrap, "no_match", False),
+        (wrong_wrap, "no_match", False),
+        (no_receipt, "forged", True),
+        (others_receipt, "forged", True),
+        (elsewhere, "header_failure", False),
+        (misspelled, "header_failure", False),
+    ],
+)
+def test_one_bad_record_is_named_and_the_others_open(
+    bench: Bench, lie: Callable[[Bench], None], code: str, opened: bool
+):
+    lie(bench)
+    report = bench.recover()
+    assert report.opened == (3 if opened else 2)
+    named = [(one.code, one.opened) for one in report.faults if one.what == "record"]
+    assert named == [(code, opened)]
+    pages = bench.pages()
+    assert ("canary two" in pages) is opened
+    assert ("Not proven" in pages) is opened
+    assert "canary one" in pages
+    assert "canary three" in pages
+
+
+def test_a_missing_record_shows_in_the_log(bench: Bench):
+    bench.lines.remove(bench.record(2))
+    report = bench.recover()
+    assert report.opened == 2
+    assert counted(report.faults) == {"truncated": 2}
+    assert any("entry 2" in one.why for one in report.faults)
+
+
+def test_missing_last_records_show_in_the_head(bench: Bench):
+    bench.lines.remove(bench.record(3))
+    bench.lines.remove(bench.record(2))
+    assert any("entries 2 to 3" in one.why for one in bench.recover().faults)
+
+
+def test_all_records_of_a_user_missing(bench: Bench):
+    bench.lines[:] = [line for line in bench.lines if line["type"] in ("silo", "keyring", "end")]
+    faults = bench.faults()
+    assert ("log", "truncated", 0, False) in faults
+
+
+def test_a_record_twice_is_a_replay(bench: Bench):
+    bench.lines.insert(-1, bench.record(1))
+    assert ("record", "replay", 1, False) in bench.faults()
+
+
+def test_a_log_of_the_silos_own_making(bench: Bench, liar: Liar):
+    # Re-made from the middle on, receipts and all: what the signed head says of it differs.
+    body = {"text": '{"messages":[],"model":null,"options":{}}', "signature": "", "turn": new_id(), "parent": None}
+    del liar.records[1:]
+    for _ in range(2):
+        liar.records.append(liar.write(body | {"thread": new_id()}, "other"))
+    end = bench.lines[-1]
+    bench.lines[:] = [*export_of(liar)[:-1], end]
+    faults = bench.faults()
+    assert ("log", "forged", 3, False) in faults
+    assert ("record", "forged", 2, True) in faults
+
+
+def test_an_export_without_its_end_is_truncated_and_opens(bench: Bench):
+    bench.lines.pop()
+    report = bench.recover()
+    assert report.opened == 3
+    assert [(one.what, one.code) for one in report.faults] == [("export", "truncated")]
+
+
+def test_heads_that_another_signed(bench: Bench, liar: Liar):
+    statement, signature = state_heads(Signer(), liar.silo, 1, [])
+    bench.lines[-1] |= {"statement": statement, "signature": signature}
+    assert ("export", "forged", 0, False) in bench.faults()
+
+
+def test_an_identity_that_no_keyring_certifies(bench: Bench):
+    bench.lines[0]["identity"] = b32(Signer().public)
+    assert ("keyring", "forged", 0, False) in bench.faults()
+
+
+def test_a_turn_that_no_known_device_signed(bench: Bench):
+    bench.lines[:] = [line for line in bench.lines if line["type"] != "enrolment"]
+    report = bench.recover()
+    assert report.opened == 3
+    assert [one.code for one in report.faults] == ["forged"] * 3
+
+
+def test_a_turn_after_its_device_was_revoked(bench: Bench):
+    next(line for line in bench.lines if line["type"] == "enrolment")["revoked"] = 1
+    assert [(one.code, one.opened) for one in bench.recover().faults] == [("forged", True)] * 3
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", '{"type":"novel"}', '{"type":"user"}', "not json", '{"type":"record"}'])
+def test_a_line_that_is_none(bench: Bench, line: str):
+    path = bench.folder / "export"
+    bench.recover()
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:4], line, *lines[4:]]) + "\n")
+    report = recover(path, bench.key, bench.folder / "again")
+    assert report.opened == 3
+    assert [(one.what, one.code, one.line) for one in report.faults] == [("export", "header_failure", 5)]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "{}\n", "SQLite format 3\x00", '{"type":"silo"}\n'])
+def test_what_is_no_export(bench: Bench, text: str):
+    path = bench.folder / "none"
+    path.write_text(text)
+    with pytest.raises(SiloError) as caught:
+        recover(path, bench.key, bench.out)
+    assert caught.value.code == "bad_export"
+    assert not bench.out.exists()
+
+
+def test_no_file(bench: Bench):
+    with pytest.raises(SiloError) as caught:
+        recover(bench.folder / "missing", bench.key, bench.out)
+    assert caught.value.code == "bad_file"
+
+
+# --- more than one keyring ---
+
+
+def second_admin(liar: Liar, admin: AdminKey, other: AdminKey) -> SignedKeyring:
+    """A keyring that adds `other`, with the half that an honest administrator seals to it."""
+    epoch = liar.ring.document.epochs[0]
+    mine = next(half for half in epoch.halves if half.holder == b32(admin.public.fingerprint))
+    context = liar.ring.half_context(epoch, admin.public.fingerprint)
+    from silo.crypto import _hpke
+
+    seed = _hpke.PrivateKey(admin.seal_seed).open(unb64(mine.sealed), labels.pack(labels.EPOCH_HALF, *context))
+    sealed = Recipient(other.public.seal).seal(
+        seed, labels.EPOCH_HALF, *liar.ring.half_context(epoch, other.public.fingerprint)
+    )
+    half = type(mine)(holder=b32(other.public.fingerprint), sealed=b64(sealed))
+    holder = Holder("other", "admin", b32(other.public.sign), b64(other.public.seal), False, liar.now(), None)
+    return liar.next_keyring(
+        admin,
+        holders=[*liar.ring.document.holders, holder],
+        epochs=[msgspec.structs.replace(epoch, halves=[*epoch.halves, half])],
+        waiver=None,
+    )
+
+
+async def test_a_later_admin_opens_what_was_before(bench: Bench, liar: Liar):
+    other = AdminKey()
+    liar.install(second_admin(liar, bench.key, other))
+    bench.lines[:] = export_of(liar)
+    bench.key, first = other, bench.key
+    report = bench.recover()
+    assert (report.whole, report.opened, report.keyring, report.trust) == (True, 3, 2, "listed")
+    bench.out = bench.folder / "again"
+    liar.install(liar.next_keyring(other, time=5))
+    bench.lines[:] = export_of(liar)
+    assert bench.recover().trust == "signed"
+    assert open_epochs(first, liar.ring)
+
+
+async def test_a_keyring_that_a_stranger_signed(bench: Bench, liar: Liar):
+    lie = liar.next_keyring(AdminKey(), time=5)
+    bench.lines.insert(2, {"type": "keyring", "signed": msgspec.to_builtins(lie)})
+    report = bench.recover()
+    assert (report.opened, report.keyring) == (3, 1)
+    assert [(one.what, one.code) for one in report.faults] == [("keyring", "forged")]
+
+
+def test_another_genesis_pin_than_the_first_signer(bench: Bench):
+    bench.lines[0]["genesis"] = b32(AdminKey().public.fingerprint)
+    with pytest.raises(SiloError) as caught:
+        bench.recover()
+    assert caught.value.code == "no_match"
+
+
+def test_a_receipt_by_an_identity_that_was_never_certified(bench: Bench, liar: Liar):
+    for number, written in enumerate(liar.records, 1):
+        bench.record(number)["receipt"] = b64(make_receipt(Signer(), written.sealed))
+    report = bench.recover()
+    assert report.opened == 3
+    assert [one.code for one in report.faults] == ["forged"] * 3
+
+
+def test_ids_are_what_names_files(bench: Bench, liar: Liar):
+    # A name that would climb out of the folder is only ever text.
+    next(line for line in bench.lines if line["type"] == "user")["name"] = "../../evil"
+    report = bench.recover()
+    assert report.whole
+    assert sorted(path.name for path in bench.out.iterdir()) == sorted([liar.user["id"], "report.json"])
+    assert id_bytes(liar.user["id"])
+    assert hash_bytes(report.identity)
+    assert Waiver(since=1)

@@ -1,0 +1,355 @@
+"""What a device checks of what its silo says and keeps."""
+
+import msgspec
+import pytest
+
+from silo.client.door import Refused
+from silo.client.session import End, Session
+from silo.client.setup import Plan, load_admin_key
+from silo.crypto import labels
+from silo.crypto.encoding import b32, b64, new_id, unb64
+from silo.crypto.keyring import Document, Half, Holder, SignedKeyring, half_context, sign_keyring, verify_keyring
+from silo.crypto.keys import AdminKey, Recipient, Signer, recipient_of
+from silo.errors import SiloError
+from tests.silo.client.liar import Liar, refused
+from tests.silo.client.talk import ask, chat
+
+
+def admin_of(plan: Plan) -> AdminKey:
+    return load_admin_key(plan.key_path, str)
+
+
+async def failure(session: Session, text: str = "hello") -> SiloError:
+    with pytest.raises(SiloError) as caught:
+        await chat(session, text)
+    return caught.value
+
+
+# --- replies that break off ---
+
+
+def first_frame(whole: bytes) -> int:
+    return 32 + 4 + 512 + 16
+
+
+@pytest.mark.parametrize("hang_up", [True, False])
+async def test_a_reply_that_breaks_off_is_fetched_from_the_record(session: Session, liar: Liar, hang_up: bool):
+    liar.bend, liar.hang_up = lambda whole: whole[: first_frame(whole)], hang_up
+    pieces = [piece async for piece in session.chat(ask("a pelican on a pier"))]
+    assert pieces[:-1] == ["a pelican", " on a pier"]
+    end = pieces[-1]
+    assert isinstance(end, End)
+    assert end.text == "a pelican on a pier"
+    assert end.kept is not None
+    assert len(liar.records) == 1
+
+
+async def test_cover_that_breaks_off_takes_nothing_away(session: Session, liar: Liar):
+    liar.bend, liar.hang_up = lambda whole: whole[:-100], True
+    assert (await chat(session, "hello")).kept is not None
+
+
+async def test_a_changed_frame_releases_nothing_after_it(session: Session, liar: Liar):
+    liar.bend = lambda whole: whole[: first_frame(whole) + 50] + b"\x00" + whole[first_frame(whole) + 51 :]
+    said = session.chat(ask("a pelican on a pier"))
+    assert await anext(said) == "a pelican"
+    with pytest.raises(SiloError) as caught:
+        await anext(said)
+    assert caught.value.code == "payload_failure"
+
+
+async def test_words_that_end_inside_a_character_are_no_reply(session: Session, liar: Liar):
+    liar.instead["/chat"] = lambda _: (200, {})
+    assert (await failure(session)).code == "bad_reply"
+
+
+async def test_a_turn_that_ran_and_is_gone_is_lost(session: Session, liar: Liar):
+    liar.bend, liar.hang_up = lambda whole: whole[:100], True
+    liar.kept = False
+    turns = {"state": "lost", "kept": None}
+    honest = liar._turns
+    liar._turns = lambda path: (200, turns)  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await failure(session)).code == "lost"
+    liar._turns = honest  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await failure(session)).code == "truncated"
+
+
+async def test_a_turn_that_ran_already_is_shown(session: Session, liar: Liar):
+    def ran(body: dict) -> tuple[int, dict]:
+        liar.records.append(liar.write(body, "what it said"))
+        return refused("already_done")
+
+    liar.instead["/chat"] = ran
+    assert (await chat(session, "hello")).text == "what it said"
+
+
+async def test_a_reply_that_was_not_kept_says_so(session: Session, liar: Liar):
+    liar.kept = False
+    end = await chat(session, "hello")
+    assert (end.text, end.kept) == ("hello", None)
+    assert end.error is not None
+    assert end.error.code == "not_kept"
+    assert session.profile.head is None
+
+
+async def test_a_reply_that_was_not_kept_without_a_reason_is_refused(session: Session, liar: Liar):
+    liar.end = lambda end: end | {"kept": None}
+    assert (await failure(session)).code == "bad_reply"
+
+
+# --- records that are not what was said ---
+
+
+async def test_a_record_with_another_reply_is_forged(session: Session, liar: Liar):
+    liar.content = lambda content: content | {"reply": content["reply"] | {"content": "something else"}}
+    assert (await failure(session)).code == "forged"
+    assert session.home.read().head is None
+
+
+async def test_a_record_with_another_question_is_forged(session: Session, liar: Liar):
+    liar.content = lambda content: content | {"turn": content["turn"].replace("hello", "goodbye")}
+    assert (await failure(session)).code == "forged"
+
+
+async def test_a_receipt_that_another_identity_signed_is_forged(session: Session, liar: Liar):
+    liar.receipt_signer = Signer()
+    assert (await failure(session)).code == "forged"
+
+
+async def test_a_receipt_for_another_record_is_forged(session: Session, liar: Liar):
+    await chat(session, "one")
+    liar.end = lambda end: end | {"kept": end["kept"] | {"receipt": b64(liar.records[0].receipt)}}
+    assert (await failure(session)).code == "forged"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda honest: [*honest, recipient_of(bytes(32))],
+        lambda honest: [honest[0], recipient_of(bytes(32))],
+        lambda honest: honest[:1],
+    ],
+    ids=["one more", "another vault", "no vault"],
+)
+async def test_a_record_for_other_readers_is_forged(session: Session, liar: Liar, lie):
+    liar.recipients = lie
+    assert (await failure(session)).code == "forged"
+
+
+async def test_a_wrap_that_opens_nothing_is_found_at_once(session: Session, liar: Liar):
+    class Lying(Recipient):
+        def seal(self, plaintext: bytes, label: str, *fields: bytes) -> bytes:
+            return super().seal(bytes(32), label, *fields)
+
+    liar.recipients = lambda honest: [Lying(honest[0].public), *honest[1:]]
+    assert (await failure(session)).code == "header_failure"
+
+
+async def test_a_record_that_is_not_there_is_missed(session: Session, liar: Liar):
+    liar.instead["/history"] = lambda _: (200, {"records": [], "next": None})
+    assert (await failure(session)).code == "forged"
+
+
+# --- the log ---
+
+
+async def test_a_log_that_was_rolled_back_is_named(enter, liar: Liar):
+    session = await enter()
+    for text in ("one", "two", "three"):
+        await chat(session, text)
+    del liar.records[1:]
+    error = await failure(await enter())
+    assert (error.code, error.detail) == ("stale_head", "entries 2 to 3")
+    with pytest.raises(SiloError) as caught:
+        await (await enter()).history()
+    assert caught.value.code == "stale_head"
+    assert len(liar.records) == 1
+
+
+async def test_a_log_that_was_rolled_back_and_went_on_is_forged(enter, liar: Liar):
+    session = await enter()
+    await chat(session, "one")
+    body = {"text": '{"messages":[],"model":null,"options":{}}', "signature": "", "turn": new_id(), "parent": None}
+    liar.records.clear()
+    for _ in range(2):
+        liar.records.append(liar.write(body | {"thread": new_id()}, "other"))
+    assert (await failure(await enter())).code == "forged"
+
+
+async def test_a_log_that_another_device_went_on_with_is_walked(enter, liar: Liar):
+    one, other = await enter(), await enter()
+    await chat(one, "one")
+    await chat(one, "two")
+    end = await chat(other, "three")
+    assert end.kept is not None
+    assert end.kept.index == 3
+    assert one.home.read().head == other.profile.head
+    # The first command's own idea of the head is older; the folder's is not moved back.
+    await chat(one, "four")
+    assert one.home.read().head is not None
+    assert one.profile.head is not None
+    assert one.profile.head.at == 4
+
+
+async def test_history_is_opened_in_order(session: Session, liar: Liar):
+    thread = new_id()
+    first = await chat(session, "one", thread=thread)
+    await chat(session, "two")
+    assert first.opened is not None
+    await chat(session, "three", thread=thread, parent=first.opened.core)
+    found = await session.history()
+    assert [one.turn.reply.content for one in found if one.turn] == ["one", "two", "three"]
+    assert [one.entry.index for one in await session.history(2)] == [2, 3]
+    assert [turn.reply.content for turn in await session.thread(thread)] == ["one", "three"]
+    with pytest.raises(SiloError) as caught:
+        await session.thread(new_id())
+    assert caught.value.code == "not_found"
+
+
+async def test_branches_go_their_own_way(session: Session):
+    thread = new_id()
+    first = (await chat(session, "one", thread=thread)).opened
+    assert first is not None
+    await chat(session, "left", thread=thread, parent=first.core)
+    await chat(session, "right", thread=thread, parent=first.core)
+    assert [turn.reply.content for turn in await session.thread(thread)] == ["one", "right"]
+
+
+async def test_many_records_come_in_pages(session: Session, liar: Liar, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("silo.client.session.PAGE", 2)
+    monkeypatch.setattr("silo.client.session.LOG_PAGE", 2)
+    for number in range(5):
+        await chat(session, str(number))
+    assert [one.turn.reply.content for one in await session.history() if one.turn] == list("01234")
+
+
+async def test_what_does_not_open_is_named_and_the_rest_is_shown(session: Session, liar: Liar):
+    for text in ("one", "two", "three"):
+        await chat(session, text)
+    liar.swap_receipts()
+    found = await session.history()
+    assert [one.error.code if one.error else "" for one in found] == ["forged", "forged", ""]
+
+
+async def test_a_record_that_the_silo_no_longer_has_is_named(session: Session, liar: Liar):
+    for text in ("one", "two"):
+        await chat(session, text)
+    honest = liar._history
+    liar.instead["/history"] = lambda body: (
+        200,
+        {"records": [one for one in honest(body)[1]["records"] if one["index"] != 1], "next": None},
+    )
+    first, second = await session.history()
+    assert first.error is not None
+    assert second.error is None
+
+
+@pytest.mark.parametrize("field", ["id", "time", "parent"])
+async def test_a_log_that_describes_a_record_otherwise_is_forged(session: Session, liar: Liar, field: str):
+    await chat(session, "one")
+    lies = {"id": new_id(), "time": 1, "parent": b32(bytes(32))}
+    honest = liar._log
+
+    def lie(body: dict) -> tuple[int, dict]:
+        status, answer = honest(body)
+        for entry in answer["entries"]:
+            entry[field] = lies[field]
+        return status, answer
+
+    liar.instead["/log"] = lie
+    (only,) = await session.history()
+    assert only.error is not None
+    assert only.error.code == "forged"
+
+
+async def test_a_foreign_device_among_the_enrolments_is_refused(session: Session, liar: Liar):
+    await chat(session, "one")
+    liar.enrolment = liar.enrolment | {"signature": b64(bytes(64))}
+    with pytest.raises(SiloError) as caught:
+        await session.history()
+    assert caught.value.code == "forged"
+
+
+# --- keys ---
+
+
+async def test_a_changed_account_key_stops_everything(session: Session, liar: Liar):
+    liar.user = liar.user | {"account": b64(recipient_of(bytes(32)).public)}
+    error = await failure(session)
+    assert error.code == "account_changed"
+    assert not liar.records
+    with pytest.raises(SiloError) as caught:
+        await session.me()
+    assert caught.value.code == "account_changed"
+
+
+async def test_a_newer_keyring_is_verified_and_kept(session: Session, liar: Liar, plan: Plan, warnings: list[str]):
+    liar.install(liar.next_keyring(admin_of(plan), time=liar.now()))
+    end = await chat(session, "hello")
+    assert end.text == "hello"
+    assert session.home.read().keyring().document.version == 2
+    assert not warnings
+    ids = {opened.header.id for opened in liar.seen if opened.header.path == "/chat"}
+    assert len(ids) == 1
+
+
+async def test_a_new_administrator_is_told(session: Session, liar: Liar, plan: Plan, warnings: list[str]):
+    admin, other = admin_of(plan), AdminKey()
+    liar.install(two_admins(liar, admin, other))
+    await chat(session, "hello")
+    assert len(warnings) == 1
+    assert "administrator keys changed" in warnings[0]
+
+
+def two_admins(liar: Liar, admin: AdminKey, other: AdminKey) -> SignedKeyring:
+    """A keyring with a second administrator, who holds the vault's half too."""
+
+    document = liar.ring.document
+    epoch = document.epochs[0]
+    holder = Holder("other", "admin", b32(other.public.sign), b64(other.public.seal), False, liar.now(), None)
+    context = half_context(document.silo, epoch.id, other.public.fingerprint, unb64(epoch.public))
+    half = Half(
+        b32(other.public.fingerprint), b64(Recipient(other.public.seal).seal(bytes(32), labels.EPOCH_HALF, *context))
+    )
+    epochs = [msgspec.structs.replace(epoch, halves=[*epoch.halves, half])]
+    return liar.next_keyring(admin, holders=[*document.holders, holder], epochs=epochs, waiver=None)
+
+
+async def test_a_keyring_of_a_stranger_is_forged(session: Session, liar: Liar, plan: Plan):
+    honest = liar.next_keyring(admin_of(plan))
+    stranger = AdminKey()
+    lie = sign_keyring(stranger, msgspec.json.decode(honest.document, type=Document))
+    liar.instead["/chat"] = lambda _: refused("keyring_changed", keyrings=[lie])
+    error = await failure(session)
+    assert error.code == "forged"
+    assert session.home.read().keyring().document.version == 1
+
+
+async def test_a_forked_keyring_is_forged(session: Session, liar: Liar, plan: Plan):
+    admin = admin_of(plan)
+    liar.install(liar.next_keyring(admin, time=1))
+    await chat(session, "one")
+    liar.chain.pop()
+    liar.keyring = verify_keyring(liar.chain[0], liar.silo, admin.public.fingerprint)
+    liar.install(liar.next_keyring(admin, time=2))
+    assert (await failure(session)).code == "forged"
+
+
+async def test_an_older_keyring_is_stale(session: Session, liar: Liar, plan: Plan):
+    admin = admin_of(plan)
+    liar.install(liar.next_keyring(admin, time=1))
+    await chat(session, "one")
+    liar.chain.pop()
+    liar.keyring = verify_keyring(liar.chain[0], liar.silo, admin.public.fingerprint)
+    error = await failure(session)
+    assert (error.code, error.detail) == ("stale", "keyring 2 is missing from the silo")
+    assert session.home.read().keyring().document.version == 2
+
+
+async def test_a_silo_that_never_agrees_is_left(session: Session, liar: Liar):
+    await chat(session, "one")
+    liar.instead["/chat"] = lambda _: refused("stale_head", head=None)
+    with pytest.raises(Refused) as caught:
+        await chat(session, "two")
+    assert caught.value.code == "stale_head"
+    assert sum(opened.header.path == "/chat" for opened in liar.seen) == 4
