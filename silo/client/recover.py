@@ -191,7 +191,7 @@ class _Recovery:
                 raise ValueError("it stands after the last line")
             kind = _kind(line)
             if kind == "record":
-                self._take_record(read_json(line, _Record))
+                self._take_record(line)
             elif kind == "keyring":
                 self._take_keyring(read_json(line, _Keyring).signed)
             elif kind == "user":
@@ -259,17 +259,21 @@ class _Recovery:
 
     # --- records ---
 
-    def _take_record(self, line: _Record) -> None:
+    def _take_record(self, text: bytes) -> None:
         self._records += 1
         if not self._checked:
             self._check_keyrings()
-        person = self._person(line.user)
+        user, index = "", 0
         try:
-            turn, doubt = self._open(line, person)
+            user, index = _place_of(text)
+            line = _read_record(text)
+            turn, doubt = self._open(line, self._person(line.user))
         except SiloError as error:
-            person.failed += 1
-            self._fault("record", error, line.user, line.index)
+            if user:
+                self._person(user).failed += 1
+            self._fault("record", error, user, index)
             return
+        person = self._person(line.user)
         person.opened += 1
         self._opened += 1
         person.threads.add(turn.thread)
@@ -355,7 +359,10 @@ class _Recovery:
         if self._end is None:
             raise SiloError("truncated", "its last line is missing")
         if self._end.records != self._records:
-            self._fault("export", SiloError("truncated", f"{self._end.records} records are promised"))
+            self._fault(
+                "export",
+                SiloError("truncated", f"{self._end.records} records are promised, and {self._records} are there"),
+            )
         text = self._end.statement.encode()
         try:
             stated = read_json(text, _Heads)
@@ -404,6 +411,22 @@ def _kind(line: bytes) -> str:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         raise ValueError("a line without a type")
     return value["type"]
+
+
+def _place_of(line: bytes) -> tuple[str, int]:
+    """User and index of a record's line, so that one that does not fit can still be named."""
+    value = parse_json(line)
+    try:
+        return msgspec.convert(value.get("user"), Id), msgspec.convert(value.get("index"), Count)
+    except msgspec.ValidationError:
+        return "", 0
+
+
+def _read_record(line: bytes) -> _Record:
+    try:
+        return read_json(line, _Record)
+    except ValueError as error:
+        raise SiloError("header_failure", str(error)) from None
 
 
 # --- what is written ---

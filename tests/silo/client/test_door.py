@@ -11,8 +11,8 @@ from silo.client.session import Session
 from silo.crypto.encoding import b32, new_id
 from silo.crypto.keys import Signer, fingerprint
 from silo.errors import SiloError
-from tests.silo.client.liar import HOUR, Liar, clear, http, refused
-from tests.silo.client.talk import chat
+from tests.silo.liar import HOUR, Liar, clear, http, refused
+from tests.silo.talk import chat
 
 
 async def test_a_turn_is_streamed_kept_and_opened(session: Session, liar: Liar):

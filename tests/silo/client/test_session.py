@@ -11,8 +11,8 @@ from silo.crypto.encoding import b32, b64, new_id, unb64
 from silo.crypto.keyring import Document, Half, Holder, SignedKeyring, half_context, sign_keyring, verify_keyring
 from silo.crypto.keys import AdminKey, Recipient, Signer, recipient_of
 from silo.errors import SiloError
-from tests.silo.client.liar import Liar, refused
-from tests.silo.client.talk import ask, chat
+from tests.silo.liar import Liar, refused
+from tests.silo.talk import ask, chat
 
 
 def admin_of(plan: Plan) -> AdminKey:

@@ -15,8 +15,8 @@ from silo.crypto.keys import AdminKey, fingerprint
 from silo.crypto.locks import Lock, lock_salt, stretch
 from silo.crypto.opening import open_lock
 from silo.errors import SiloError
-from tests.silo.client.conftest import now
-from tests.silo.client.liar import Liar, clear, refused
+from tests.harness import now
+from tests.silo.liar import Liar, clear, refused
 
 
 @pytest.fixture
