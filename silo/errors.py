@@ -95,12 +95,12 @@ TABLE: dict[str, Row] = {
         "save it yourself; ask the operator to look at the disk",
     ),
     "internal": Row(500, 1, "the silo failed", "the operator finds the id in the detail in the log"),
-    # The client's own verdicts (SPEC 10). Never sent.
+    # The verdicts (SPEC 10). The silo sends `forged` alone, for what a device did not sign; the others are the client's.
+    "forged": Row(403, TRUST, "a signature or a proof is missing or wrong"),
     "no_match": Row(0, TRUST, "this key is not one that opens this"),
     "header_failure": Row(0, TRUST, "the header does not open"),
     "payload_failure": Row(0, TRUST, "the content was changed"),
     "truncated": Row(0, TRUST, "the content ends too early"),
-    "forged": Row(0, TRUST, "a signature or a proof is missing or wrong"),
     "stale": Row(0, TRUST, "this is older than what was seen before"),
     "replay": Row(0, TRUST, "this was used before"),
     "wrong_silo": Row(

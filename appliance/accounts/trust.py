@@ -20,6 +20,10 @@ class Trust:
         self._row: StoredKeyring | None = None
         self._keyring: Keyring | None = None
 
+    async def ready(self) -> bool:
+        """Whether there is a keyring, or was one while this process ran; it need not be one to trust."""
+        return self._row is not None or await keyrings.newest() is not None
+
     async def keyring(self) -> Keyring:
         """The highest keyring, verified. Raises SiloError `not_ready` before version 1, `keyring_broken`."""
         row = await keyrings.newest()

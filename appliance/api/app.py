@@ -91,7 +91,7 @@ async def keys(request: Request) -> HTTPResponse:
 async def health(request: Request) -> HTTPResponse:
     """`GET /silo/health`"""
     silo: Silo = request.app.ctx.silo
-    ready = silo.box.pin() is not None and silo.engine.ready
+    ready = silo.engine.ready and await silo.trust.ready()
     return raw(write_json({"live": True, "ready": ready}), content_type="application/json", headers=door.HEADERS)
 
 
@@ -103,7 +103,8 @@ async def page(request: Request) -> HTTPResponse:
 
 def _http_error(_: Request, error: SanicException) -> HTTPResponse:
     # Constant, so that nothing of a request comes back in the clear.
-    return raw(b'{"error":{"code":"bad_request"}}', status=error.status_code, content_type="application/json")
+    code = b"too_large" if error.status_code == 413 else b"bad_request"
+    return raw(b'{"error":{"code":"%b"}}' % code, status=error.status_code, content_type="application/json")
 
 
 def _failure(_: Request, error: Exception) -> HTTPResponse:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from sanic import HTTPResponse, Request
 from sanic.exceptions import RequestTimeout, SanicException
@@ -9,22 +10,24 @@ from sanic.response import raw
 
 from appliance.accounts.callers import Caller, authenticate, check_clock, check_trust
 from appliance.accounts.policy import may
+from appliance.api.bodies import read_body
 from appliance.api.routes import SMALL, Answer, Asked, Route, find
 from appliance.api.shape import SHAPES
 from appliance.api.state import Silo
 from appliance.api.turns import Turn, error_object
 from appliance.log import logger
 from silo.crypto.channel import BODY, END, HEAD, PREFIX_SIZE, OpenedRequest, part
-from silo.crypto.encoding import new_id, padme, read_json, write_json
+from silo.crypto.encoding import new_id, padme, write_json
 from silo.crypto.frames import whole_size
 from silo.errors import SiloError
 
 HEADERS = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 _TYPE = "application/octet-stream"
 _ALLOWED_HEADERS = {"accept", "content-type"}
-_DRAINED = 1024 * 1024
 _STALLED = 30
 """Seconds without a byte of the body after which the connection is given up."""
+_MOMENT = 0.1
+"""Seconds in which the rest of a refused body may still come before it is answered."""
 
 
 def clear(code: str, **extra: object) -> HTTPResponse:
@@ -78,45 +81,63 @@ class _Body:
         while more := await self._next():
             yield more
 
-    async def drain(self) -> None:
-        """Read on for a while: an answer that comes before the body was read would be lost with the connection."""
-        left = _DRAINED
+    async def refuse(self, answer: HTTPResponse, most: int) -> HTTPResponse | None:
+        """Answer before the body was read.
+
+        Where it has come already, the connection stays. Else the answer goes out first and the body is dropped as it
+        comes, up to `most` bytes: closed at once, the connection would take the answer with it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MOMENT):
+                await self._drop(most)
+        stream = self._request.stream
+        if self._ended or stream is None:
+            return answer
+        stream.keep_alive = False  # pyright: ignore[reportAttributeAccessIssue]
+        await (await self._request.respond(answer)).send(end_stream=True)  # pyright: ignore[reportOptionalMemberAccess]
+        with suppress(SanicException):
+            await self._drop(most)
+        # Sanic, too, would read on, however much there is.
+        stream.request_body = None  # pyright: ignore[reportAttributeAccessIssue]
+        return None
+
+    async def _drop(self, most: int) -> None:
+        self._rest = b""
         async for data in self.rest():
-            left -= len(data)
-            if left <= 0:
+            most -= len(data)
+            if most <= 0:
                 return
 
 
 async def enter(request: Request, key_id: str) -> HTTPResponse | None:
     """`POST /silo/1/<key_id>`"""
     silo: Silo = request.app.ctx.silo
-    source = silo.sources.name(request.ip, request.headers)
-    try:
-        size = int(request.headers.get("content-length", 0))
-    except ValueError:
-        size = 0
-    if size > PREFIX_SIZE + whole_size(silo.config.max_body):
-        return clear("too_large")
-    if not silo.buckets.take(source):
-        return clear("busy")
-    key = silo.keys.find(key_id)
+    limit = PREFIX_SIZE + whole_size(silo.config.max_body)
     body = _Body(request)
     try:
-        if key is None:
-            await body.drain()
-            return clear("stale_key", keys=silo.keys.statement(None).decode())
-        prefix = await body.prefix()
-        try:
-            # Opened here and now, so that never more than one decapsulation is in flight.
-            opened = key.open_header(prefix)
-        except SiloError as error:
-            await body.drain()
-            return clear(error.code)
-        return await _answer(request, silo, opened, body, source)
+        answer = await _steps(request, silo, key_id, limit, body)
+        return await body.refuse(answer, limit) if answer else None
     except SanicException as error:
         # The body itself was not HTTP, or ended early.
         logger().info("a request broke off", status=error.status_code)
         raise
+
+
+async def _steps(request: Request, silo: Silo, key_id: str, limit: int, body: _Body) -> HTTPResponse | None:
+    if int(request.headers.get("content-length", 0)) > limit:
+        return clear("too_large")
+    source = silo.sources.name(request.ip, request.headers.getall("x-forwarded-for", []))
+    if not silo.buckets.take(source):
+        return clear("busy")
+    key = silo.keys.find(key_id)
+    if key is None:
+        return clear("stale_key", keys=silo.keys.statement(None).decode())
+    try:
+        # Opened here and now, so that never more than one decapsulation is in flight.
+        opened = key.open_header(await body.prefix())
+    except SiloError as error:
+        return clear(error.code)
+    return await _answer(request, silo, opened, body, source)
 
 
 async def _answer(
@@ -126,22 +147,27 @@ async def _answer(
     try:
         caller = await _admit(silo, opened)
         verb, route, argument = find(opened.header.method, opened.header.path)
-        _check_route(silo, opened, caller, verb, route)
+        _check_route(opened, caller, verb, route)
         if route.handler is None:
             return await _generate(request, silo, opened, body, caller)
         content = await _read(opened, body, SMALL, route)
         answer = await route.handler(Asked(silo, caller, source, argument, content))
-    except SiloError as error:
-        await body.drain()
-        answer = Answer({"error": error_object(error)}, error.row.status)
     except (asyncio.CancelledError, SanicException):
         raise
     except Exception as error:
-        mark = new_id()
-        logger().error("a request failed", id=mark, verb=verb, kind=type(error).__name__)
-        answer = Answer({"error": error_object(SiloError("internal", mark))}, 500)
+        answer = _refusal(error, verb)
     logger().info("answered", verb=verb, status=answer.status)
     return _whole(opened, answer)
+
+
+def _refusal(error: Exception, verb: str) -> Answer:
+    # What has no status is no answer to a client: the box's own trouble, or a bug.
+    if not isinstance(error, SiloError) or not error.row.status:
+        mark = new_id()
+        kind = error.code if isinstance(error, SiloError) else type(error).__name__
+        logger().error("a request failed", id=mark, verb=verb, kind=kind)
+        error = SiloError("internal", mark)
+    return Answer({"error": error_object(error)}, error.row.status)
 
 
 def _whole(opened: OpenedRequest, answer: Answer) -> HTTPResponse:
@@ -158,21 +184,22 @@ def _body_parts(data: bytes) -> bytes:
 
 async def _admit(silo: Silo, opened: OpenedRequest) -> Caller | None:
     """Steps 3 and 4: is there a keyring, who signed, and when."""
-    if not opened.has_device:
-        opened.check_signature(None)
-        check_clock(opened.header.time, silo.now())
-        return None
-    if silo.box.pin() is None:
+    first_run = (opened.header.method, opened.header.path) == ("POST", "/setup")
+    if not first_run and not await silo.trust.ready():
         raise SiloError("not_ready")
-    caller = await authenticate(opened)
+    if opened.has_device:
+        caller = await authenticate(opened)
+    else:
+        caller = None
+        opened.check_signature(None)
     check_clock(opened.header.time, silo.now())
     return caller
 
 
-def _check_route(silo: Silo, opened: OpenedRequest, caller: Caller | None, verb: str, route: Route) -> None:
+def _check_route(opened: OpenedRequest, caller: Caller | None, verb: str, route: Route) -> None:
     """Step 5: may this caller take this path."""
     if caller is None and route.device:
-        raise SiloError("not_ready" if silo.box.pin() is None else "unknown_device")
+        raise SiloError("unknown_device")
     if caller is not None and (not route.device or not may(caller.account.role, verb)):
         raise SiloError("forbidden")
     if not set(opened.header.headers) <= _ALLOWED_HEADERS:
@@ -180,18 +207,19 @@ def _check_route(silo: Silo, opened: OpenedRequest, caller: Caller | None, verb:
 
 
 async def _read(opened: OpenedRequest, body: _Body, limit: int, route: Route) -> object:
-    """Step 7: the whole body, opened and in its shape."""
+    """Step 7: the whole body, opened and in its shape. `limit` is in bytes of content."""
     opener = opened.body(padme(8 + limit))
     try:
         async for data in body.rest():
             opener.push(data)
-        return read_json(opener.finish(), route.body)
+        content = opener.finish()
     except SiloError as error:
         if error.code == "too_large":
             raise
         raise SiloError("bad_request", "body") from None
-    except ValueError as error:
-        raise SiloError("bad_request", str(error)) from None
+    if len(content) > limit:
+        raise SiloError("too_large")
+    return read_body(content, route.body, "body")
 
 
 async def _generate(
@@ -203,7 +231,7 @@ async def _generate(
     _, route, _ = find("POST", "/chat")
     content = await _read(opened, body, silo.config.max_body, route)
     turn = Turn(silo, caller, trusted, content, opened.header.id)  # pyright: ignore[reportArgumentType]
-    await turn.start()
+    turn.start()
     try:
         await turn.wake.wait()
         if turn.refused:

@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 from silo.errors import SiloError
 
@@ -18,14 +18,18 @@ class Sources:
         self._trusted = [ipaddress.ip_network(network) for network in trusted]
         self._key = secrets.token_bytes(32)
 
-    def name(self, peer: str, headers: Mapping[str, str]) -> bytes:
-        """8 bytes for the peer's address, or for the forwarded one where the peer is a trusted proxy."""
+    def name(self, peer: str, forwarded: Sequence[str]) -> bytes:
+        """8 bytes for the peer's address, or for the forwarded one where the peer is a trusted proxy.
+
+        `forwarded`: every X-Forwarded-For header, in order; each proxy adds to the end, in a header of its own or not.
+        """
         address = peer
-        for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
+        for hop in reversed(",".join(forwarded).split(",")):
             if not self._is_trusted(address) or not hop.strip():
                 break
             address = hop.strip()
-        return hashlib.blake2b(address.encode(), digest_size=8, key=self._key).digest()
+        # A header may hold any bytes; Python keeps those that are no UTF-8 as surrogates.
+        return hashlib.blake2b(address.encode(errors="surrogateescape"), digest_size=8, key=self._key).digest()
 
     def _is_trusted(self, address: str) -> bool:
         try:
