@@ -1,12 +1,13 @@
 """Opening the database, and its migrations, which go forward and back."""
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tortoise import Tortoise, connections
-from tortoise.exceptions import BaseORMException, DBConnectionError
+from tortoise.exceptions import BaseORMException, DBConnectionError, OperationalError
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.graph import MigrationKey
 from tortoise.migrations.recorder import MigrationRecorder
@@ -16,6 +17,8 @@ from silo.errors import SiloError
 
 APP = "store"
 _MIGRATIONS = "appliance.store.migrations"
+
+T = TypeVar("T")
 
 
 def tortoise_config(url: str) -> dict[str, Any]:
@@ -90,6 +93,30 @@ async def _migrate(config: dict[str, Any], target: str | None = None) -> list[st
     name = {"zero": "__first__", None: "__latest__"}.get(target, target)
     await executor.migrate([MigrationTarget(APP, str(name))])
     return sorted(key.name for key in await recorder.applied_migrations() if isinstance(key, MigrationKey))
+
+
+async def whole(work: Callable[[], Awaitable[T]]) -> T:
+    """Do `work` in one transaction: all of it is on the disk when this returns, or nothing of it when it raises.
+
+    It goes on when the caller is cancelled. Raises what `work` does; tortoise's OperationalError where the disk
+    does not take it.
+    """
+
+    async def inside() -> T:
+        async with in_transaction() as connection:
+            result = await work()
+            try:
+                await connection.commit()
+            except BaseException as error:
+                # Tortoise would leave it open, and the next transaction would begin by committing it.
+                await connection.rollback()
+                if isinstance(error, sqlite3.OperationalError):
+                    raise OperationalError(error) from None
+                raise
+            return result
+
+    # Tortoise holds a lock for good where a transaction is cancelled while it begins.
+    return await asyncio.shield(asyncio.create_task(inside()))
 
 
 @asynccontextmanager

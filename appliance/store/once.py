@@ -14,14 +14,23 @@ async def begin(device: str, request: str, turn: str | None, host: str, now: int
 
     Raises SiloError `storage_full` where the disk does not take it.
     """
-    try:
-        await models.Once.create(device=device, request=request, time=now, host=host, state="running", turn=turn)
-    except IntegrityError:
-        row = await models.Once.get(device=device, request=request)
-        return OnceRow(row.state, row.host, row.turn)
-    except OperationalError:
-        raise SiloError("storage_full") from None
-    return None
+    while True:
+        try:
+            await models.Once.create(device=device, request=request, time=now, host=host, state="running", turn=turn)
+        except IntegrityError:
+            # It may be forgotten between the two: then it is free again.
+            if row := await known(device, request):
+                return row
+        except OperationalError:
+            raise SiloError("storage_full") from None
+        else:
+            return None
+
+
+async def known(device: str, request: str) -> OnceRow | None:
+    """What is written of a request."""
+    row = await models.Once.get_or_none(device=device, request=request)
+    return OnceRow(row.state, row.host, row.turn) if row else None
 
 
 async def end(device: str, request: str, state: str) -> None:

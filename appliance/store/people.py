@@ -1,9 +1,9 @@
 """Users, their devices and locks, and the setup link that lets the first of them in."""
 
 from tortoise.exceptions import IntegrityError
-from tortoise.transactions import in_transaction
 
 from appliance.store import models
+from appliance.store.database import whole
 from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyring
 
 
@@ -47,9 +47,12 @@ async def setup_hash(not_before: int) -> str | None:
 
 async def renew_setup(hashed: str, now: int) -> None:
     """Make this the one live setup link; the one before is void."""
-    async with in_transaction():
+
+    async def write() -> None:
         await models.Setup.filter(id=1).delete()
         await models.Setup.create(id=1, hash=hashed, time=now)
+
+    await whole(write)
 
 
 async def first_run(
@@ -59,29 +62,32 @@ async def first_run(
 
     Raises Conflict where the link with that hash is not live any more or there is a keyring.
     """
+
+    async def write() -> None:
+        if not await models.Setup.filter(id=1, hash=hashed).delete() or await models.Keyring.exists():
+            raise Conflict
+        await models.Keyring.create(
+            version=keyring.version,
+            document=keyring.document,
+            signer=keyring.signer,
+            signature=keyring.signature,
+            time=account.time,
+        )
+        await models.User.create(
+            id=account.id, name=account.name, role=account.role, account=account.account, time=account.time
+        )
+        await models.Device.create(
+            id=enrolled.id,
+            user_id=enrolled.user,
+            sign=enrolled.sign,
+            statement=enrolled.statement,
+            signature=enrolled.signature,
+            time=enrolled.time,
+        )
+        await models.Lock.create(user_id=account.id, kind=lock_kind, document=lock)
+
     try:
-        async with in_transaction():
-            if not await models.Setup.filter(id=1, hash=hashed).delete() or await models.Keyring.exists():
-                raise Conflict
-            await models.Keyring.create(
-                version=keyring.version,
-                document=keyring.document,
-                signer=keyring.signer,
-                signature=keyring.signature,
-                time=account.time,
-            )
-            await models.User.create(
-                id=account.id, name=account.name, role=account.role, account=account.account, time=account.time
-            )
-            await models.Device.create(
-                id=enrolled.id,
-                user_id=enrolled.user,
-                sign=enrolled.sign,
-                statement=enrolled.statement,
-                signature=enrolled.signature,
-                time=enrolled.time,
-            )
-            await models.Lock.create(user_id=account.id, kind=lock_kind, document=lock)
+        await whole(write)
     except IntegrityError:
         raise Conflict from None
 

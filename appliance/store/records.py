@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 
 from tortoise.exceptions import IntegrityError, OperationalError
-from tortoise.transactions import in_transaction
 
 from appliance.store import models
+from appliance.store.database import whole
 from appliance.store.rows import Conflict, Entry, Head, StoredRecord
 from silo.errors import SiloError
 
@@ -33,26 +33,29 @@ async def add(user: str, record: StoredRecord, device: str, request: str) -> Non
     Raises Conflict where another writer took that index, SiloError `not_kept` where the disk does not take it.
     """
     entry = record.entry
+
+    async def write() -> None:
+        await models.Record.create(
+            user_id=user,
+            index=entry.index,
+            turn=entry.turn,
+            thread=entry.thread,
+            parent=entry.parent,
+            kind=entry.kind,
+            time=entry.time,
+            core_hash=entry.core_hash,
+            entry_hash=entry.entry_hash,
+            core=record.core,
+            receipt=record.receipt,
+        )
+        await models.Wrap.bulk_create(
+            models.Wrap(user_id=user, index=entry.index, place=place, recipient=recipient, sealed=sealed)
+            for place, (recipient, sealed) in enumerate(record.wraps)
+        )
+        await models.Once.filter(device=device, request=request).update(state="done")
+
     try:
-        async with in_transaction():
-            await models.Record.create(
-                user_id=user,
-                index=entry.index,
-                turn=entry.turn,
-                thread=entry.thread,
-                parent=entry.parent,
-                kind=entry.kind,
-                time=entry.time,
-                core_hash=entry.core_hash,
-                entry_hash=entry.entry_hash,
-                core=record.core,
-                receipt=record.receipt,
-            )
-            await models.Wrap.bulk_create(
-                models.Wrap(user_id=user, index=entry.index, place=place, recipient=recipient, sealed=sealed)
-                for place, (recipient, sealed) in enumerate(record.wraps)
-            )
-            await models.Once.filter(device=device, request=request).update(state="done")
+        await whole(write)
     except IntegrityError:
         raise Conflict from None
     except OperationalError as error:
