@@ -154,14 +154,20 @@ async def get_models(asked: Asked) -> Answer:
 async def get_turn(asked: Asked) -> Answer:
     """`GET /turns/<id>`"""
     user, turn = asked.who.account.id, asked.argument
+    turns = asked.silo.turns
+    # Asked before the store is, and again after: it may end, or begin, in between.
+    running = (user, turn) in turns
     record = await records.by_turn(user, turn)
+    row = None if record else await once.running(user, turn)
+    if row and row.state == "done":
+        record = await records.by_turn(user, turn)
     if record:
         return Answer({"state": "kept", "kept": kept(record)})
-    row = await once.running(user, turn)
+    if running or (user, turn) in turns:
+        return Answer({"state": "running", "kept": None})
     if row is None:
         raise SiloError("not_found")
-    running = row.state == "running" and (user, turn) in asked.silo.turns
-    return Answer({"state": "running" if running else "lost", "kept": None})
+    return Answer({"state": "lost", "kept": None})
 
 
 async def get_log(asked: Asked) -> Answer:

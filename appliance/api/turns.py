@@ -8,16 +8,18 @@ import asyncio
 import hashlib
 import hmac
 import shutil
+from collections.abc import Awaitable
 
 import msgspec
 
 from appliance.accounts.callers import Caller, Trusted
+from appliance.api.bodies import read_body
 from appliance.api.state import Silo
 from appliance.engine import Finish, Job, Message
 from appliance.log import logger
 from appliance.store import once, records
 from appliance.store.rows import Conflict, Entry, StoredRecord
-from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, read_json, unb64, write_json
+from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, unb64, write_json
 from silo.crypto.sealing import (
     KIND_TURN,
     NO_HASH,
@@ -118,11 +120,8 @@ class Turn:
             id_bytes(body.turn),
             hash_bytes(body.parent) if body.parent else NO_HASH,
         )
-        try:
-            check_turn(self._caller.device.sign, unb64(body.signature), place, body.text.encode())
-            text = read_json(body.text.encode(), TurnText)
-        except ValueError as error:
-            raise SiloError("bad_request", f"text: {error}") from None
+        check_turn(self._caller.device.sign, unb64(body.signature), place, body.text.encode())
+        text = read_body(body.text.encode(), TurnText, "text")
         check_options(text.options)
         if not text.messages:
             raise SiloError("bad_request", "text.messages")
@@ -130,7 +129,7 @@ class Turn:
             raise SiloError("bad_request", "role")
         return Job(
             messages=tuple(Message(one.role, one.content) for one in [*body.context, *text.messages]),
-            model=text.model or self._default_model(),
+            model=self._default_model() if text.model is None else text.model,
             max_tokens=text.options.max_tokens,
             temperature=text.options.temperature,
             top_p=text.options.top_p,
@@ -145,26 +144,37 @@ class Turn:
             raise SiloError("engine_down")
         return models[0].id
 
-    async def start(self) -> None:
-        """Write the request down and let the model begin.
+    def start(self) -> None:
+        """Begin, in a task of its own: a client that goes away does not stop it between two steps.
 
-        Raises SiloError `storage_full`, `in_progress`, `already_done`, `lost`.
+        Raises SiloError `in_progress` for a turn that runs already.
         """
-        silo, user, turn = self._silo, self._caller.account.id, self._body.turn
-        if shutil.disk_usage(silo.config.data).free < silo.config.disk_margin:
-            raise SiloError("storage_full")
+        key = self._caller.account.id, self._body.turn
+        if key in self._silo.turns:
+            raise SiloError("in_progress")
+        self._silo.turns[key] = self
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(lambda _: self._silo.turns.pop(key, None))
+
+    async def _begin(self) -> None:
+        """Write the request down. Raises SiloError `already_done`, `in_progress`, `lost`, `storage_full`."""
+        silo, user, turn, device = self._silo, self._caller.account.id, self._body.turn, self._caller.device.id
         standing = await records.by_turn(user, turn)
         if standing:
             raise SiloError("already_done", kept=kept(standing))
-        if (user, turn) in silo.turns:
-            raise SiloError("in_progress")
-        row = await once.begin(self._caller.device.id, self._request, turn, silo.host, silo.now())
-        if row:
-            running = row.state == "running" and (user, row.turn) in silo.turns
-            raise SiloError("in_progress" if running else "lost")
-        silo.turns[user, turn] = self
-        self._task = asyncio.create_task(self._run())
-        self._task.add_done_callback(lambda _: silo.turns.pop((user, turn), None))
+        if shutil.disk_usage(silo.config.data).free < silo.config.disk_margin:
+            # Whoever asks again for what ran already is told so all the same.
+            row = await once.known(device, self._request)
+            if row is None:
+                raise SiloError("storage_full")
+        else:
+            row = await once.begin(device, self._request, turn, silo.host, silo.now())
+        if row is None:
+            return
+        if row.turn and (done := await records.by_turn(user, row.turn)):
+            raise SiloError("already_done", kept=kept(done))
+        # A turn that runs is another one of this device's, under the same request.
+        raise SiloError("in_progress" if row.turn != turn and (user, row.turn) in silo.turns else "lost")
 
     async def finished(self) -> None:
         """Return once the record is stored or could not be."""
@@ -196,7 +206,10 @@ class Turn:
 
     async def _run(self) -> None:
         try:
+            await self._begin()
             await self._generate()
+        except SiloError as error:
+            self.refused = error
         except Exception as error:
             # Whatever it is, the client is told, and the log gets its kind alone.
             logger().error("a turn failed", kind=type(error).__name__)
@@ -218,10 +231,12 @@ class Turn:
             trouble = None if self._text else SiloError("engine_failed")
         except SiloError as error:
             finish, trouble = "failed", error
+        except Exception as error:
+            logger().error("an engine failed", kind=type(error).__name__)
+            finish, trouble = "failed", SiloError("engine_failed")
         if trouble and not self._text:
-            self.refused = trouble
-            await once.forget(self._caller.device.id, self._request)
-            return
+            await self._mark(once.forget(self._caller.device.id, self._request))
+            raise trouble
         record: dict[str, object] | None = None
         try:
             record = kept(await self._keep(finish, usage))
@@ -231,7 +246,7 @@ class Turn:
             logger().error("a record was not kept", kind=type(error).__name__)
             trouble = SiloError("not_kept")
         if record is None:
-            await self._mark_failed()
+            await self._mark(once.end(self._caller.device.id, self._request, "failed"))
         self.end = {
             "finish": finish,
             "usage": usage,
@@ -239,9 +254,10 @@ class Turn:
             "error": error_object(trouble) if trouble else None,
         }
 
-    async def _mark_failed(self) -> None:
+    async def _mark(self, change: Awaitable[None]) -> None:
+        """Change what is written of the request. Where that fails it reads as lost, which is near enough."""
         try:
-            await once.end(self._caller.device.id, self._request, "failed")
+            await change
         except Exception as error:
             logger().error("a request was not marked", kind=type(error).__name__)
 
