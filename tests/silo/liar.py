@@ -62,6 +62,9 @@ class Written:
 class Liar:
     """The silo. `async with Liar() as silo:` serves it on loopback."""
 
+    LASTING = ("silo", "identity", "user", "enrolment", "device", "chain", "keyring")
+    """What its disk holds after a first run."""
+
     def __init__(self) -> None:
         self.silo = os.urandom(16)
         self.identity = Signer()
@@ -93,6 +96,8 @@ class Liar:
     # --- serving ---
 
     async def __aenter__(self) -> "Liar":
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
@@ -100,6 +105,11 @@ class Liar:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        for writer in list(self._writers):
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        await asyncio.gather(*self._serving)
 
     @property
     def link(self) -> str:
@@ -115,6 +125,10 @@ class Liar:
         return TransportKey(self.silo, fingerprint(self.identity.public), self.now() - 1, self.now() - 1 + life)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._serving.add(task)
+        self._writers.add(writer)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -127,6 +141,10 @@ class Liar:
                 if not answer or (self.hang_up and method == "POST"):
                     break
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        self._writers.discard(writer)
+        self._serving.discard(task)
 
     def _get(self, target: str) -> bytes:
         self.fetched += 1
