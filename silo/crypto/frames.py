@@ -157,9 +157,8 @@ class WholeOpener(_Opener):
         """The content. Raises SiloError `truncated` or `payload_failure`."""
         self._finish()
         size = int.from_bytes(self._plain[:8], "big")
-        if len(self._plain) < 256 or size > len(self._plain) - 8 or padme(8 + size) != len(self._plain):
-            raise self._fail("payload_failure")
-        if any(self._plain[8 + size :]):
+        # The size that Padmé gives is at least 256 and holds the content.
+        if padme(8 + size) != len(self._plain) or any(self._plain[8 + size :]):
             raise self._fail("payload_failure")
         return bytes(self._plain[8 : 8 + size])
 
