@@ -1,6 +1,7 @@
 """`python -m appliance up`: reads the settings, chooses the engine, runs the app. Where all rooms meet."""
 
 import asyncio
+import errno
 import signal
 import socket
 import sys
@@ -61,6 +62,7 @@ def up(
 
 def bind(config: Config) -> socket.socket:
     """The listening socket. Raises SiloError `port_taken`, `bad_settings`."""
+    unknown = SiloError("bad_settings", f"SILO_HOST is {config.host!r:.80}; set it to an address of this machine")
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -68,14 +70,19 @@ def bind(config: Config) -> socket.socket:
         if config.host == "localhost":
             family, address = socket.AF_INET, ("127.0.0.1", config.port)
         listener = socket.socket(family, kind)
-    except OSError:
-        raise SiloError("bad_settings", f"SILO_HOST is {config.host!r}; set it to an address of this machine") from None
+    except (OSError, UnicodeError):
+        raise unknown from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(1024)
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise unknown from None
+        if error.errno == errno.EACCES:
+            reason = f"SILO_PORT is {config.port}, which this user may not listen on; set it to 1024 or more"
+            raise SiloError("bad_settings", reason) from None
         raise SiloError("port_taken", f"{config.port} ({error.strerror})") from None
     return listener
 
@@ -89,6 +96,7 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
         config = replace(config, port=listener.getsockname()[1])
     async with AsyncExitStack() as stack:
         box = open_box(config.data, create=True)
+        box.pin()  # so that a damaged one is found now
         await stack.enter_async_context(database.opened(config.database))
         await claim_database(box, now())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="silo-")))

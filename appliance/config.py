@@ -3,6 +3,7 @@
 Bad or contradictory settings stop the start, one line each, naming the variable, the fault and the fix.
 """
 
+import io
 import ipaddress
 import os
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from silo.errors import SiloError
 
@@ -76,26 +77,33 @@ class _Reader:
 
     def text(self, name: str, default: str = "") -> str:
         self.known.add(name)
-        return self.values.get(name, "").strip() or default
+        value = self.values.get(name, "").strip()
+        if value.isprintable():
+            return value or default
+        # It could neither be a path nor be shown in one line.
+        self.faults.append(f"{name} holds a character that cannot be printed; write it again")
+        return default
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         raw = self.text(name, str(default))
         if raw.isascii() and raw.isdigit() and least <= int(raw[:18]) <= most:
             return int(raw)
-        self.faults.append(f"{name} is {raw!r}; set it to a whole number from {least} to {most}")
+        self.faults.append(f"{name} is {raw!r:.80}; set it to a whole number from {least} to {most}")
         return default
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         raw = self.text(name, default)
         if raw in choices:
             return raw
-        self.faults.append(f"{name} is {raw!r}; set it to one of {', '.join(choices)}")
+        self.faults.append(f"{name} is {raw!r:.80}; set it to {' or '.join(filter(None, choices))}")
         return default
 
     def check_unknown(self) -> None:
         for name in sorted(self.values):
-            if name.startswith("SILO_") and name not in self.known | _NOT_OURS:
-                self.faults.append(f"{name} is no setting of this version; remove it, or see env.example")
+            # In a .env small letters and other dashes are as near a miss as another word.
+            if name.upper().replace("-", "_").startswith("SILO_") and name not in self.known | _NOT_OURS:
+                shown = name if name.isidentifier() else ascii(name)
+                self.faults.append(f"{shown:.80} is no setting of this version; remove it, or see env.example")
 
 
 def read_environment(folders: list[Path], overrides: Mapping[str, str | None] | None = None) -> dict[str, str]:
@@ -116,13 +124,23 @@ def read_environment(folders: list[Path], overrides: Mapping[str, str | None] | 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise SiloError("bad_settings", f"{path} cannot be read; make it a text file in UTF-8") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#") and "=" not in line:
-            raise SiloError("bad_settings", f"{path} line {number} is not NAME=value; correct or remove it")
-    return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}
+    values: dict[str, str] = {}
+    faults: list[str] = []
+    for binding in parse_stream(io.StringIO(text)):
+        blank = len(binding.original.string) - len(binding.original.string.lstrip())
+        line = binding.original.line + binding.original.string[:blank].count("\n")
+        if binding.error or (binding.key is not None and binding.value is None):
+            faults.append(f"{path} line {line} is not NAME=value; correct or remove it")
+        elif binding.key in values:
+            faults.append(f"{path} line {line} sets {binding.key!a:.80} a second time; keep one of the two")
+        elif binding.key is not None:
+            values[binding.key] = binding.value or ""
+    if faults:
+        raise SiloError("bad_settings", "\n".join(faults))
+    return values
 
 
 def load(values: Mapping[str, str], default_data: Path) -> Config:
@@ -135,11 +153,13 @@ def load(values: Mapping[str, str], default_data: Path) -> Config:
     _check_url(read, url, mode, confirmed)
     model = read.text("SILO_MODELS")
     database = read.text("SILO_DATABASE_URL")
-    if database and not database.startswith(("sqlite://", "postgres://", "asyncpg://")):
-        read.faults.append("SILO_DATABASE_URL begins with neither sqlite:// nor postgres://; correct or remove it")
+    if database and not database.startswith(("sqlite:///", "postgres://", "asyncpg://")):
+        read.faults.append(
+            "SILO_DATABASE_URL is neither sqlite:///path/of/a/file nor postgres://user@host/name; correct or remove it"
+        )
     engine = read.text("SILO_ENGINE", "llama")
     if engine not in ("llama", "fake") and not engine.startswith(("fake:", "unix:/")):
-        read.faults.append(f"SILO_ENGINE is {engine!r}; set it to llama, or to unix:/path/of/an/engine.sock")
+        read.faults.append(f"SILO_ENGINE is {engine!r:.80}; set it to llama, or to unix:/path/of/an/engine.sock")
     config = Config(
         data=Path(read.text("SILO_DATA", str(default_data))).expanduser().absolute(),
         host=host,
@@ -172,7 +192,7 @@ def _ssl_mode(read: _Reader) -> int:
         read.faults.append(f"SILO_SSL_MODE is {mode} and SILO_SSL is {other}; they are one setting, keep one")
     if (mode or other) == "1":
         read.faults.append(
-            "SILO_SSL_MODE is 1, and this version does not end TLS itself; "
+            f"{'SILO_SSL_MODE' if mode else 'SILO_SSL'} is 1, and this version does not end TLS itself; "
             "set it to 0 and let a proxy on the same machine end TLS"
         )
     return int(mode or other or 0)
@@ -186,7 +206,8 @@ def _check_url(read: _Reader, url: str, mode: int, confirmed: str) -> None:
         port_fits = parts.port != 0
     except ValueError:
         port_fits, parts = False, urlsplit("")
-    if not port_fits or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    odd = parts.query or parts.fragment or "@" in parts.netloc or any(one.isspace() for one in url)
+    if not port_fits or parts.scheme not in ("http", "https") or not parts.hostname or odd:
         read.faults.append("SILO_URL is no web address; set it to something like https://silo.example.org")
     elif parts.scheme == "http" and not is_loopback(parts.hostname):
         read.faults.append("SILO_URL is neither https nor this machine's own; people reach a silo over https only")
@@ -213,5 +234,5 @@ def _proxies(read: _Reader) -> tuple[str, ...]:
         try:
             found.append(str(ipaddress.ip_network(item, strict=False)))
         except ValueError:
-            read.faults.append(f"SILO_TRUSTED_PROXIES holds {item!r}; list addresses or networks, like 10.0.0.0/8")
+            read.faults.append(f"SILO_TRUSTED_PROXIES holds {item!r:.80}; list addresses or networks, like 10.0.0.0/8")
     return tuple(found)

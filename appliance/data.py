@@ -24,11 +24,17 @@ def check_writable(folder: Path) -> None:
 def held(folder: Path) -> Iterator[None]:
     """The folder, while no other silo uses it. Raises SiloError `data_locked`, `data_unwritable`."""
     check_writable(folder)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SiloError("data_unwritable", f"{folder / 'lock'} ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SiloError("data_locked", str(folder)) from None
+        except OSError as error:
+            raise SiloError("data_unwritable", f"{folder} cannot be locked ({error.strerror})") from None
         yield
-    except BlockingIOError:
-        raise SiloError("data_locked", str(folder)) from None
     finally:
         os.close(descriptor)

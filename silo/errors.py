@@ -131,6 +131,7 @@ TABLE: dict[str, Row] = {
     "data_locked": Row(0, MACHINE, "another silo uses this data folder", "stop it, or choose another with --data"),
     "data_missing": Row(0, MACHINE, "there is no silo in this data folder", "name it with --data or SILO_DATA"),
     "data_damaged": Row(0, MACHINE, "the silo in this data folder is damaged", "restore it from a backup"),
+    "database_away": Row(0, MACHINE, "the database does not answer", "is it running, and is SILO_DATABASE_URL right?"),
     "newer_database": Row(
         0, MACHINE, "the database is from a newer version", "use that version, or restore a backup from before"
     ),

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tortoise import Tortoise, connections
@@ -48,35 +49,55 @@ def tortoise_config(url: str) -> dict[str, Any]:
 TORTOISE = tortoise_config("sqlite://:memory:")
 
 
+def _told(error: Exception, url: str) -> SiloError:
+    # SQLite's sentences hold no values.
+    said = str(error)
+    where = Path(url.removeprefix("sqlite://")).name
+    if not url.startswith("sqlite://"):
+        return SiloError("database_away", type(error).__name__)
+    if "locked" in said:
+        return SiloError("data_locked", f"{where} ({said})")
+    if any(word in said for word in ("full", "readonly", "unable to open", "I/O error")):
+        return SiloError("data_unwritable", f"{where} ({said})")
+    return SiloError("data_damaged", f"{where} ({said:.80})")
+
+
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[None]:
-    """Tortoise connected to `url` and brought up to date. Raises SiloError `newer_database`, `data_damaged`."""
+async def _connected(url: str) -> AsyncIterator[dict[str, Any]]:
+    """Tortoise's settings, while it is connected to `url`. Trouble with the database comes out as `_told` says it."""
     config = tortoise_config(url)
     try:
         await Tortoise.init(config=config)
-        await _migrate(config)
-    except BaseException as error:
-        await Tortoise.close_connections()
-        if isinstance(error, (BaseORMException, DBConnectionError, sqlite3.DatabaseError)):
-            raise SiloError("data_damaged", type(error).__name__) from None
-        raise
-    try:
-        yield
+        yield config
+    except (BaseORMException, DBConnectionError, sqlite3.DatabaseError) as error:
+        raise _told(error, url) from None
+    except OSError as error:
+        if url.startswith("sqlite://"):
+            raise
+        raise _told(error, url) from None
     finally:
         await Tortoise.close_connections()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[None]:
+    """Tortoise connected to `url` and brought up to date.
+
+    Raises SiloError `newer_database`, `data_damaged`, `data_unwritable`, `data_locked`, `database_away`; so does what
+    is done inside and not caught there.
+    """
+    async with _connected(url) as config:
+        await _migrate(config)
+        yield
 
 
 async def migrate(url: str, target: str | None = None) -> list[str]:
     """Bring the schema to `target` (a migration's name, `zero` for none, None for the newest); its applied names.
 
-    Raises SiloError `newer_database`, `bad_file` for an unknown name.
+    Raises SiloError as `opened`, `bad_file` for an unknown name.
     """
-    config = tortoise_config(url)
-    await Tortoise.init(config=config)
-    try:
+    async with _connected(url) as config:
         return await _migrate(config, target)
-    finally:
-        await Tortoise.close_connections()
 
 
 async def _migrate(config: dict[str, Any], target: str | None = None) -> list[str]:
