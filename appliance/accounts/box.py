@@ -74,28 +74,32 @@ class Box:
 
 
 async def claim_database(box: Box, now: int) -> None:
-    """Make the open database this silo's, at its first start. Raises SiloError `data_damaged` for another's."""
-    if await people.bind_silo(b32(box.silo), now) != b32(box.silo):
+    """Make the open database this silo's, at its first start.
+
+    Raises SiloError `data_damaged` for another silo's, and for an empty one where there was one before.
+    """
+    owner = await people.owner()
+    if owner is None:
+        if box.pin() is not None:
+            raise SiloError("data_damaged", f"the database is empty, and {PIN} is from another one")
+        await people.bind_silo(b32(box.silo), now)
+    elif owner != b32(box.silo):
         raise SiloError("data_damaged", "the database is another silo's")
 
 
 def open_box(folder: Path, create: bool) -> Box:
     """The box in `folder`; makes its identity at the first start where `create` says so.
 
-    Raises SiloError `data_missing`, `data_damaged`.
+    Raises SiloError `data_missing`, `data_damaged`, `data_unwritable`.
     """
     path = folder / IDENTITY
-    if not path.exists():
-        if not create:
-            raise SiloError("data_missing", str(folder))
-        if (folder / PIN).exists():
-            raise SiloError("data_damaged", f"{IDENTITY} is gone and {PIN} is not")
-        signer = Signer()
-        write_secret(
-            path,
-            "# The identity of this silo: it signs transport keys and receipts. Keep it out of backups.\n"
-            f"silo {b32(secrets.token_bytes(16))}\npublic {b32(signer.public)}\nsecret {b32(signer.seed)}\n",
-        )
+    try:
+        if not path.exists():
+            if not create:
+                raise SiloError("data_missing", str(folder))
+            _make_identity(folder)
+    except OSError as error:
+        raise SiloError("data_unwritable", f"{folder} ({error.strerror})") from None
     try:
         lines = [line.split() for line in path.read_text("ascii").splitlines() if not line.startswith("#")]
         fields = dict(lines)
@@ -105,3 +109,14 @@ def open_box(folder: Path, create: bool) -> Box:
         return box
     except (OSError, ValueError, KeyError):
         raise SiloError("data_damaged", f"{IDENTITY} cannot be read") from None
+
+
+def _make_identity(folder: Path) -> None:
+    if (folder / PIN).exists():
+        raise SiloError("data_damaged", f"{IDENTITY} is gone and {PIN} is not")
+    signer = Signer()
+    write_secret(
+        folder / IDENTITY,
+        "# The identity of this silo: it signs transport keys and receipts. Keep it out of backups.\n"
+        f"silo {b32(secrets.token_bytes(16))}\npublic {b32(signer.public)}\nsecret {b32(signer.seed)}\n",
+    )

@@ -10,11 +10,14 @@ from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyrin
 from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, unb64, write_json
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.crypto.keys import Enrolment, Recipient, read_enrolment, same, setup_bearer, setup_hash
-from silo.crypto.locks import Lock
+from silo.crypto.labels import LOCK, pack
+from silo.crypto.locks import MANIFEST, Lock
 from silo.errors import SiloError
 
 LIFE = 24 * 3_600_000
 """How long a setup link works, in milliseconds."""
+LOCK_SIZE = 1120 + len(pack(LOCK, bytes(32), bytes(16), bytes(32))) + 16
+"""Bytes of a lock's `sealed` (SPEC 2.4, 9.1)."""
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,7 +70,8 @@ async def set_up(box: Box, body: Setup, now: int) -> tuple[Keyring, Enrolment]:
     check_name(body.user.name)
     keyring = _keyring(box, body.keyring)
     enrolment = _enrolment(box, body)
-    account = _public(body.user.account)
+    account = _public(body.user.account, "user.account")
+    _check_lock(body.lock)
     box.write_pin(keyring.genesis)
     try:
         await people.first_run(
@@ -112,8 +116,17 @@ def _enrolment(box: Box, body: Setup) -> Enrolment:
     return enrolment
 
 
-def _public(text: str) -> bytes:
+def _public(text: str, place: str) -> bytes:
     try:
         return Recipient(unb64(text)).public
     except ValueError:
-        raise SiloError("bad_request", "user.account") from None
+        raise SiloError("bad_request", place) from None
+
+
+def _check_lock(lock: Lock) -> None:
+    # Whether it opens, only its person can tell; what could never open would be found when it is needed.
+    _public(lock.public, "lock.public")
+    if len(unb64(lock.sealed)) != LOCK_SIZE:
+        raise SiloError("bad_request", "lock.sealed")
+    if lock.manifest != MANIFEST:
+        raise SiloError("bad_request", "lock.manifest")

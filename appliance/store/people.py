@@ -92,9 +92,12 @@ async def first_run(
         raise Conflict from None
 
 
-async def bind_silo(silo_id: str, now: int) -> str:
-    """The id of the silo that this database belongs to: `silo_id` where it belongs to none yet."""
+async def owner() -> str | None:
+    """The id of the silo that this database belongs to; None where it belongs to none yet."""
     row = await models.Silo.first()
-    if row is None:
-        row = await models.Silo.create(id=silo_id, time=now)
-    return row.id
+    return row.id if row else None
+
+
+async def bind_silo(silo_id: str, now: int) -> None:
+    """Make this database that silo's."""
+    await models.Silo.create(id=silo_id, time=now)
