@@ -1,6 +1,7 @@
 """An export: everything that was sealed, as it lies in the store, in one file (SPEC 7.5)."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,31 +68,48 @@ async def lines(box: Box, now: int) -> AsyncIterator[dict[str, Any]]:
 
 async def write(box: Box, out: Path, now: int, progress: Callable[[int], None]) -> dict[str, Any]:
     """Write the export to `out`, whole or not at all; never over a file that exists. Raises SiloError `bad_file`."""
-    part = out.with_name(f"{out.name}.part")
     counts: dict[str, int] = {}
     try:
-        file = _fresh(out, part)
-        with file:
-            async for line in lines(box, now):
-                file.write(write_json(line) + b"\n")
-                counts[line["type"]] = counts.get(line["type"], 0) + 1
-                progress(counts.get("record", 0))
-            size = _finish(file, part, out)
+        part, file = _fresh(out)
+        try:
+            with file:
+                async for line in lines(box, now):
+                    file.write(write_json(line) + b"\n")
+                    counts[line["type"]] = counts.get(line["type"], 0) + 1
+                    progress(counts.get("record", 0))
+                file.flush()
+                os.fsync(file.fileno())
+                size = file.tell()
+            _publish(part, out)
+        finally:
+            part.unlink(missing_ok=True)
+    except FileExistsError:
+        raise SiloError("bad_file", f"{out} exists already") from None
     except OSError as error:
         raise SiloError("bad_file", f"{out} ({error.strerror})") from None
     return {"export": str(out), "bytes": size, "users": counts.get("user", 0), "records": counts.get("record", 0)}
 
 
-def _fresh(out: Path, part: Path) -> BinaryIO:
-    if out.exists():
-        raise SiloError("bad_file", f"{out} exists already")
-    return open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+def _fresh(out: Path) -> tuple[Path, BinaryIO]:
+    if os.path.lexists(out):
+        raise FileExistsError
+    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    return part, open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
-def _finish(file: BinaryIO, part: Path, out: Path) -> int:
-    file.flush()
-    os.fsync(file.fileno())
-    # A link, where a rename would do, refuses to take the place of a file that came meanwhile.
-    os.link(part, out)
-    part.unlink()
-    return file.tell()
+def _publish(part: Path, out: Path) -> None:
+    try:
+        # A link, where a rename would do, refuses to take the place of a file that came meanwhile.
+        os.link(part, out)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Sticks and shares often have no links.
+        if os.path.lexists(out):
+            raise FileExistsError from None
+        part.rename(out)
+    folder = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -12,11 +12,12 @@ import click
 from appliance.accounts import setup
 from appliance.accounts.box import Box, open_box
 from appliance.config import Config
+from appliance.data import held
 from appliance.siloctl import export
 from appliance.store import database, keyrings, people, records
 from appliance.terminal import fail, now, say, settings
 from silo.crypto.encoding import b32
-from silo.errors import SiloError
+from silo.errors import REFUSED, SiloError
 
 Verb = Callable[[Config, Box], Awaitable[Any]]
 
@@ -30,10 +31,17 @@ def run(data: str | None, verb: Verb) -> Any:
         async with database.opened(config.database):
             return await verb(config, box)
 
+    return ending(lambda: asyncio.run(inside()))
+
+
+def ending(work: Callable[[], Any]) -> Any:
+    """What `work` gives. Ends the program, with a sentence and the table's code, on a SiloError."""
     try:
-        return asyncio.run(inside())
+        return work()
     except SiloError as error:
         sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,15 +119,28 @@ def export_verb(data: str | None, out: Path) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask before taking migrations back.")
 @click.pass_obj
 def migrate(data: str | None, to: str | None, yes: bool) -> None:
-    """Bring the database's schema forward, or back. Going back to zero drops everything in it.
+    """Bring the database's schema forward, or back, while no silo runs. Going back to zero drops everything in it.
 
     Example: siloctl migrate --to 0001_initial
     """
-    if to == "zero" and not yes:
-        click.confirm("This drops every record in the database. Go on?", abort=True, err=True)
-    try:
+    if to == "zero" and not yes and not _agreed("This drops every record in the database. Go on?"):
+        say("nothing was changed")
+        sys.exit(REFUSED)
+
+    def work() -> list[str]:
         config = settings({"SILO_DATA": data})
         open_box(config.data, create=False)
-        click.echo(json.dumps({"migrations": asyncio.run(database.migrate(config.database, to))}))
-    except SiloError as error:
-        sys.exit(fail(error))
+        # Not under a running silo's feet.
+        with held(config.data):
+            return asyncio.run(database.migrate(config.database, to))
+
+    click.echo(json.dumps({"migrations": ending(work)}))
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        # Nobody is there to answer.
+        click.echo(err=True)
+        return False
