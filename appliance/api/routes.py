@@ -202,7 +202,7 @@ async def get_history(asked: Asked) -> Answer:
         for one in page
     ]
     last = page[-1].entry.index if page else 0
-    more = bool(page) and bool(await records.page(asked.who.account.id, last, 1, 1, body.thread))
+    more = bool(page) and await records.follow(asked.who.account.id, last, body.thread)
     return Answer({"records": listed, "next": last if more else None})
 
 
@@ -223,7 +223,8 @@ def find(method: str, path: str) -> tuple[str, Route, str]:
     """(verb, route, argument) of an inner path. Raises SiloError `not_found`, `bad_method`."""
     verb, slash, argument = path.removeprefix("/").partition("/")
     route = ROUTES.get(verb)
-    if route is None or not path.startswith("/") or route.argument != bool(slash and argument) or len(argument) > 64:
+    fits = route is not None and bool(slash) == route.argument == bool(argument) and len(argument) <= 64
+    if route is None or not fits or not path.startswith("/"):
         raise SiloError("not_found")
     if route.method != method:
         raise SiloError("bad_method")

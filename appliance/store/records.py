@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from tortoise.exceptions import IntegrityError, OperationalError
+from tortoise.functions import Length
 
 from appliance.store import models
 from appliance.store.database import whole
@@ -79,20 +80,22 @@ async def page(user: str, after: int, limit: int, most: int, thread: str | None 
     query = models.Record.filter(user_id=user, index__gt=after)
     if thread is not None:
         query = query.filter(thread=thread)
-    rows: list[models.Record] = []
-    size = 0
-    # A few at a time, so that a page of large records is not read whole before it is cut.
-    while len(rows) < limit:
-        start = rows[-1].index if rows else after
-        found = await query.filter(index__gt=start).order_by("index").limit(min(32, limit - len(rows)))
-        for row in found:
-            size += len(row.core)
-            if rows and size > most:
-                return await _with_wraps(user, rows)
-            rows.append(row)
-        if len(found) < 32:
+    # Sizes first, so that a page of large records is not read whole before it is cut.
+    sizes = await query.annotate(size=Length("core")).order_by("index").limit(limit).values_list("index", "size")
+    chosen: list[int] = []
+    for index, size in sizes:
+        most -= size
+        if chosen and most < 0:
             break
+        chosen.append(index)
+    rows = await models.Record.filter(user_id=user, index__in=chosen).order_by("index") if chosen else []
     return await _with_wraps(user, rows)
+
+
+async def follow(user: str, index: int, thread: str | None = None) -> bool:
+    """Whether there are records after an index."""
+    query = models.Record.filter(user_id=user, index__gt=index)
+    return await (query.filter(thread=thread) if thread is not None else query).exists()
 
 
 async def all_of(user: str) -> AsyncIterator[StoredRecord]:
