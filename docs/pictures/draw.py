@@ -1,7 +1,7 @@
 """Draws the .dot files beside it as SVG that reads well on light and dark pages. Needs Graphviz's `dot`.
 
-    .venv/bin/python docs/pictures/draw.py           draw them all
-    .venv/bin/python docs/pictures/draw.py --check   fail where a picture is older than its source
+.venv/bin/python docs/pictures/draw.py           draw them all
+.venv/bin/python docs/pictures/draw.py --check   fail where a picture is older than its source
 """
 
 import hashlib
