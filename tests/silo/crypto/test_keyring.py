@@ -30,7 +30,7 @@ SILO = b"s" * 16
 ADMIN, OTHER = AdminKey(bytes(range(32))), AdminKey(bytes(range(1, 33)))
 IDENTITY = Signer(bytes(range(2, 34)))
 PIN = ADMIN.public.fingerprint
-SIGNED = first_keyring(ADMIN, "Ada", SILO, IDENTITY.public, 1_000)
+SIGNED = first_keyring(ADMIN, "admin", SILO, IDENTITY.public, 1_000)
 FIRST = verify_keyring(SIGNED, SILO, PIN)
 
 
@@ -67,7 +67,7 @@ def test_only_the_admin_key_opens_its_epochs():
 
 
 def test_an_epochs_private_half_is_forgotten_and_fresh():
-    again = first_keyring(ADMIN, "Ada", SILO, IDENTITY.public, 1_000)
+    again = first_keyring(ADMIN, "admin", SILO, IDENTITY.public, 1_000)
     assert verify_keyring(again, SILO, PIN).vault.fingerprint != FIRST.vault.fingerprint
 
 
@@ -115,7 +115,7 @@ def _epoch_seed(keyring: Keyring) -> bytes:
 
 def test_a_hand_over_moves_the_right_to_sign_and_not_the_genesis():
     holder = msgspec.structs.replace(
-        FIRST.document.holders[0], name="Bea", sign=b32(OTHER.public.sign), seal=b64(OTHER.public.seal)
+        FIRST.document.holders[0], name="other", sign=b32(OTHER.public.sign), seal=b64(OTHER.public.seal)
     )
     epoch = FIRST.document.epochs[0]
     public = unb64(epoch.public)

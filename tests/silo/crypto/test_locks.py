@@ -117,7 +117,7 @@ def test_a_key_file_comes_back(seed: bytes, comment: str):
 
 
 def test_a_key_file_under_a_passphrase_comes_back():
-    text = write_admin_key(KEY, "Ada", "a pelican's fish")
+    text = write_admin_key(KEY, "admin key", "a pelican's fish")
     assert is_locked(text)
     assert read_admin_key(text, "a pelican's fish").seed == KEY.seed
     assert _code(read_admin_key, text, "another") == "wrong_passphrase"
@@ -127,7 +127,7 @@ def test_a_key_file_under_a_passphrase_comes_back():
 
 @given(st.data())
 def test_any_changed_letter_of_a_key_file_is_refused(data: st.DataObject):
-    text = write_admin_key(KEY, "Ada")
+    text = write_admin_key(KEY, "admin key")
     start = text.index("public")
     at = data.draw(st.integers(start, len(text) - 2))
     letter = data.draw(st.characters(min_codepoint=33, max_codepoint=126))

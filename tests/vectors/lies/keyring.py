@@ -50,7 +50,7 @@ def sealing_mark(seed: bytes) -> str:
 def holder(key: AdminKey = ADMIN, **changes: Any) -> Json:
     """An admin as a holder."""
     return {
-        "name": "Ada",
+        "name": "admin",
         "role": "admin",
         "sign": b32(key.public.sign),
         "seal": b64(key.public.seal),
@@ -62,7 +62,7 @@ def holder(key: AdminKey = ADMIN, **changes: Any) -> Json:
 
 def sealing_holder(seed: bytes, role: str, **changes: Any) -> Json:
     """A holder that never signs."""
-    return holder(name="Bea", role=role, sign=None, seal=b64(public(seed)), **changes)
+    return holder(name=role, role=role, sign=None, seal=b64(public(seed)), **changes)
 
 
 @cache
@@ -168,7 +168,7 @@ def first() -> str:
 
 
 def _successor(**changes: Any) -> Json:
-    return holder(SUCCESSOR, name="Cleo", role="backup", successor=True, **changes)
+    return holder(SUCCESSOR, name="successor", role="backup", successor=True, **changes)
 
 
 def _for_both(**changes: Any) -> Json:
@@ -263,7 +263,7 @@ def _short_half(size: int) -> Json:
 
 _TEXT = document
 _MALFORMED: tuple[tuple[str, str, Callable[[], str]], ...] = (
-    ("holder-twice", "two holders alike", lambda: _TEXT(holders=[holder(), holder(name="Eve")])),
+    ("holder-twice", "two holders alike", lambda: _TEXT(holders=[holder(), holder(name="again")])),
     (
         "admin-without-sign",
         "an admin that cannot sign",

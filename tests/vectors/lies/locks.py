@@ -252,7 +252,7 @@ _FILES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "a secret line and a locked one",
         lambda: _file(_PUBLIC, _SECRET, f"locked  {b64(locked())}", passphrase=PASSPHRASE),
     ),
-    ("unknown-line", "bad key file", "a line that nobody knows", lambda: _file(_PUBLIC, _SECRET, "owner  Ada")),
+    ("unknown-line", "bad key file", "a line that nobody knows", lambda: _file(_PUBLIC, _SECRET, "owner  admin")),
     ("word-more", "bad key file", "a third word on the secret line", lambda: _file(_PUBLIC, _SECRET + " x")),
     ("checksum", "bad key file", "a letter changed in the secret line", lambda: _file(_PUBLIC, _changed(_SECRET))),
     ("letter-missing", "bad key file", "a letter is missing in the secret line", lambda: _file(_PUBLIC, _SECRET[:-1])),
