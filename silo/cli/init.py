@@ -140,7 +140,7 @@ def check_password(password: str) -> None:
     from zxcvbn import zxcvbn
 
     # More than 72 characters it refuses, and needs none of them to tell.
-    if zxcvbn(password[:72])["score"] < FLOOR:
+    if not password or zxcvbn(password[:72])["score"] < FLOOR:
         raise SiloError("weak_password")
 
 
