@@ -885,7 +885,7 @@ def test_sources_that_ask_too_much(small: House) -> None:
     assert len(flood) > 400
     # Nobody else notices.
     assert code(ask("203.0.113.8")) == CANNOT_OPEN
-    # What the flooder says of itself changes nothing: each proxy adds its word at the end, in a header of its own or not.
+    # What the flooder says of itself changes nothing: proxies add to the end, in a header of their own or not.
     before = [("x-forwarded-for", "198.51.100.1"), ("x-forwarded-for", "203.0.113.7")]
     assert busy in [code(ask("198.51.100.1, 203.0.113.7")) for _ in range(5)]
     assert busy in [code(small.post(data, headers=before)) for _ in range(5)]
