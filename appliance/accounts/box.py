@@ -8,13 +8,14 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.store import people
+from appliance.store import keyrings, people
 from silo.crypto.encoding import b32, hash_bytes, id_bytes
 from silo.crypto.keys import Signer, fingerprint, spoken
 from silo.errors import SiloError
 
 IDENTITY = "identity.key"
 PIN = "admin.pin"
+PROPOSED = "admin.pin.proposed"
 
 
 def write_secret(path: Path, text: str) -> None:
@@ -26,11 +27,15 @@ def write_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -64,27 +69,47 @@ class Box:
         except (OSError, ValueError):
             raise SiloError("data_damaged", f"{PIN} cannot be read") from None
 
-    def write_pin(self, pin: bytes) -> None:
-        """Set the pin, once. Raises SiloError `setup_used` where another one stands."""
-        standing = self.pin()
-        if standing is None:
-            write_secret(self.folder / PIN, b32(pin) + "\n")
-        elif standing != pin:
+    def propose_pin(self, pin: bytes) -> None:
+        """Write beside the pin's place what it will be once the first keyring is stored.
+
+        Raises SiloError `setup_used` where a pin stands.
+        """
+        if self.pin() is not None:
             raise SiloError("setup_used")
+        write_secret(self.folder / PROPOSED, b32(pin) + "\n")
+
+    def settle_pin(self, stored: bytes | None) -> None:
+        """Make the proposed pin the pin if the first keyring's signer, `stored`, is that key; else drop it.
+
+        What the database says alone makes no pin.
+        """
+        proposed = self.folder / PROPOSED
+        if not proposed.exists():
+            return
+        if stored is not None and proposed.read_text("ascii").strip() == b32(stored):
+            proposed.replace(self.folder / PIN)
+        else:
+            proposed.unlink()
+        _sync(self.folder)
+
+
+async def check_database(box: Box) -> None:
+    """Raises SiloError `data_damaged` where the open database is another silo's, or lacks what the box has seen."""
+    if await people.bound_silo() not in (None, b32(box.silo)):
+        raise SiloError("data_damaged", "the database is another silo's")
+    if box.pin() is not None and not await people.users():
+        raise SiloError("data_damaged", "the database is empty, and this silo was set up")
 
 
 async def claim_database(box: Box, now: int) -> None:
-    """Make the open database this silo's, at its first start.
+    """Make the open database this silo's, at its first start, and settle a first run that a crash ended half-way.
 
-    Raises SiloError `data_damaged` for another silo's, and for an empty one where there was one before.
+    Raises as `check_database`.
     """
-    owner = await people.owner()
-    if owner is None:
-        if box.pin() is not None:
-            raise SiloError("data_damaged", f"the database is empty, and {PIN} is from another one")
-        await people.bind_silo(b32(box.silo), now)
-    elif owner != b32(box.silo):
-        raise SiloError("data_damaged", "the database is another silo's")
+    await check_database(box)
+    await people.bind_silo(b32(box.silo), now)
+    first = await keyrings.first()
+    box.settle_pin(hash_bytes(first.signer) if first else None)
 
 
 def open_box(folder: Path, create: bool) -> Box:

@@ -59,9 +59,9 @@ def check_name(name: str) -> None:
 
 
 async def set_up(box: Box, body: Setup, now: int) -> tuple[Keyring, Enrolment]:
-    """Check everything, then write everything, or nothing.
+    """Check everything, then write everything, or nothing. One at a time, and not to be cancelled half-way.
 
-    Raises SiloError `setup_used`, `setup_wrong`, `bad_request` naming the part.
+    Raises SiloError `setup_used`, `setup_wrong`, `storage_full`, `bad_request` naming the part.
     """
     standing = await people.setup_hash(now - LIFE)
     hashed = setup_hash(hash_bytes(body.bearer))
@@ -72,8 +72,10 @@ async def set_up(box: Box, body: Setup, now: int) -> tuple[Keyring, Enrolment]:
     enrolment = _enrolment(box, body)
     account = _public(body.user.account, "user.account")
     _check_lock(body.lock)
-    box.write_pin(keyring.genesis)
+    # The pin lies in no database, so it and the keyring cannot be written in one step. A crash between the two
+    # leaves a proposal, which the next start settles.
     try:
+        box.propose_pin(keyring.genesis)
         await people.first_run(
             StoredKeyring(1, body.keyring.document, body.keyring.signer, body.keyring.signature),
             Account(body.user.id, body.user.name, "admin", account, now),
@@ -90,8 +92,14 @@ async def set_up(box: Box, body: Setup, now: int) -> tuple[Keyring, Enrolment]:
             write_json(body.lock).decode(),
             b32(hashed),
         )
-    except Conflict:
-        raise SiloError("setup_used") from None
+    except Exception as error:
+        box.settle_pin(None)
+        if isinstance(error, Conflict):
+            raise SiloError("setup_used") from None
+        if isinstance(error, OSError):
+            raise SiloError("storage_full") from None
+        raise
+    box.settle_pin(keyring.genesis)
     return keyring, enrolment
 
 

@@ -21,13 +21,13 @@ class Trust:
         self._keyring: Keyring | None = None
 
     async def ready(self) -> bool:
-        """Whether there is a keyring, or was one while this process ran; it need not be one to trust."""
-        return self._row is not None or await keyrings.newest() is not None
+        """Whether first run is over; what there is need not be a keyring to trust."""
+        return self._box.pin() is not None or await keyrings.newest() is not None
 
     async def keyring(self) -> Keyring:
         """The highest keyring, verified. Raises SiloError `not_ready` before version 1, `keyring_broken`."""
         row = await keyrings.newest()
-        if row is None and self._row is None:
+        if row is None and self._box.pin() is None:
             raise SiloError("not_ready")
         if row is not None and row == self._row and self._keyring:
             return self._keyring

@@ -1,5 +1,6 @@
 """What is asked through the door: the route table of SPEC 5.5, and a handler for each row."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from appliance.api.turns import Chat, kept
 from appliance.store import keyrings, once, people, records
 from appliance.store.rows import Head
 from silo.crypto.encoding import Count, Id, b32, b64
+from silo.crypto.keyring import Keyring
+from silo.crypto.keys import Enrolment
 from silo.errors import SiloError
 
 SMALL = 1024 * 1024
@@ -96,13 +99,19 @@ async def post_setup(asked: Asked) -> Answer:
     silo = asked.silo
     silo.setup_throttle.check(asked.source)
     try:
-        keyring, enrolment = await setup.set_up(silo.box, asked.body, silo.now())
+        # Goes on when the client goes away: half a first run is none.
+        keyring, enrolment = await asyncio.shield(asyncio.create_task(_set_up(silo, asked.body)))
     except SiloError as error:
         if error.code in ("setup_wrong", "setup_used"):
             silo.setup_throttle.wrong(asked.source)
         raise
     await silo.trust.keyring()
     return Answer({"user": b32(enrolment.user), "device": b32(enrolment.device), "keyring": keyring.seen}, 201)
+
+
+async def _set_up(silo: Silo, body: setup.Setup) -> tuple[Keyring, Enrolment]:
+    async with silo.setting_up:
+        return await setup.set_up(silo.box, body, silo.now())
 
 
 async def get_me(asked: Asked) -> Answer:

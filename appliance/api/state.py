@@ -44,6 +44,7 @@ class Silo:
         self.sources = Sources(config.trusted_proxies)
         self.buckets = Buckets(config.door_rate, max(400, 2 * config.door_rate), time.monotonic)
         self.setup_throttle = Throttle(time.monotonic)
+        self.setting_up = asyncio.Lock()
         self.salt_key = secrets.token_bytes(32)
         """Separates the prefix caches of users; gone with the process."""
         self.turns: dict[tuple[str, str], Running] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from appliance.accounts import setup
-from appliance.accounts.box import Box, open_box
+from appliance.accounts.box import Box, check_database, open_box
 from appliance.config import Config
 from appliance.data import held
 from appliance.siloctl import export
@@ -29,6 +29,7 @@ def run(data: str | None, verb: Verb) -> Any:
         config = settings({"SILO_DATA": data})
         box = open_box(config.data, create=False)
         async with database.opened(config.database):
+            await check_database(box)
             return await verb(config, box)
 
     return ending(lambda: asyncio.run(inside()))

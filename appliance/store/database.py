@@ -124,17 +124,12 @@ async def whole(work: Callable[[], Awaitable[T]]) -> T:
     """
 
     async def inside() -> T:
-        async with in_transaction() as connection:
-            result = await work()
-            try:
-                await connection.commit()
-            except BaseException as error:
-                # Tortoise would leave it open, and the next transaction would begin by committing it.
-                await connection.rollback()
-                if isinstance(error, sqlite3.OperationalError):
-                    raise OperationalError(error) from None
-                raise
-            return result
+        try:
+            async with in_transaction():
+                return await work()
+        except sqlite3.OperationalError as error:
+            # From the commit, where Tortoise does not translate it; SQLite has taken everything back by then.
+            raise OperationalError(error) from None
 
     # Tortoise holds a lock for good where a transaction is cancelled while it begins.
     return await asyncio.shield(asyncio.create_task(inside()))

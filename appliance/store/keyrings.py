@@ -10,6 +10,11 @@ async def after(version: int) -> list[StoredKeyring]:
     return [StoredKeyring(row.version, row.document, row.signer, row.signature) for row in rows]
 
 
+async def first() -> StoredKeyring | None:
+    """Version 1."""
+    return next(iter(await after(0)), None)
+
+
 async def newest() -> StoredKeyring | None:
     """The highest version."""
     row = await models.Keyring.all().order_by("-version").first()

@@ -1,10 +1,11 @@
 """Users, their devices and locks, and the setup link that lets the first of them in."""
 
-from tortoise.exceptions import IntegrityError
+from tortoise.exceptions import IntegrityError, OperationalError
 
 from appliance.store import models
 from appliance.store.database import whole
 from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyring
+from silo.errors import SiloError
 
 
 def _account(row: models.User) -> Account:
@@ -60,7 +61,8 @@ async def first_run(
 ) -> None:
     """Keyring version 1, the first account, its device and lock, the setup link used up: all or nothing.
 
-    Raises Conflict where the link with that hash is not live any more or there is a keyring.
+    Raises Conflict where the link with that hash is not live any more or there is a keyring, SiloError
+    `storage_full` where the disk does not take it.
     """
 
     async def write() -> None:
@@ -90,6 +92,8 @@ async def first_run(
         await whole(write)
     except IntegrityError:
         raise Conflict from None
+    except OperationalError:
+        raise SiloError("storage_full") from None
 
 
 async def owner() -> str | None:
@@ -98,6 +102,13 @@ async def owner() -> str | None:
     return row.id if row else None
 
 
+async def bound_silo() -> str | None:
+    """The id of the silo that this database belongs to."""
+    row = await models.Silo.first()
+    return row.id if row else None
+
+
 async def bind_silo(silo_id: str, now: int) -> None:
-    """Make this database that silo's."""
-    await models.Silo.create(id=silo_id, time=now)
+    """Make this database that silo's, unless it is some silo's already."""
+    if await bound_silo() is None:
+        await models.Silo.create(id=silo_id, time=now)

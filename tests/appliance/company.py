@@ -19,9 +19,10 @@ import httpx
 
 from silo.crypto import labels
 from silo.crypto.channel import BODY, END, HEAD, Request, Seen
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, write_json
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, write_json
 from silo.crypto.keys import Enrolment, recipient_of
 from silo.crypto.opening import Log
+from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
 from tests.harness import Answered, Device, Served, clean_environment, now
 
 T = TypeVar("T")
@@ -84,6 +85,14 @@ def another_person(served: Served, device: Device, name: str) -> Device:
     return other
 
 
+def turn_body(device: Device, messages: list[dict[str, str]], turn: str | None = None) -> dict[str, Any]:
+    """The body of `POST /chat` with just these messages, signed."""
+    body = device.chat_body("", turn=turn or new_id())
+    text = json.dumps({"messages": messages, "model": None, "options": {}})
+    place = TurnPlace(device.silo, device.user, id_bytes(body["thread"]), id_bytes(body["turn"]), NO_HASH)
+    return body | {"text": text, "signature": b64(sign_turn(device.signer, place, text.encode()))}
+
+
 class Listening:
     """A reply while it comes: read as much as is wanted, then `leave`, which closes the socket."""
 
@@ -139,9 +148,11 @@ def listen(device: Device, prompt: str, **bent: Any) -> Listening:
     return Listening(device, request, device.chat_body(prompt, **bent))
 
 
-def send_only(device: Device, request: Request, body: dict[str, Any], part: float = 1.0) -> socket.socket:
+def send_only(
+    device: Device, request: Request, body: dict[str, Any], part: float = 1.0, anonymous: bool = False
+) -> socket.socket:
     """Send a request, or only so much of it, and listen to nothing; whoever closes the socket goes away."""
-    data, _ = device.seal(request, write_json(body))
+    data, _ = device.seal(request, write_json(body), anonymous)
     destination = device.destination or device.fetch_keys()
     url = urlsplit(device.url)
     connection = socket.create_connection((url.hostname or "", url.port or 0), timeout=10)
