@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -30,8 +31,9 @@ def now() -> int:
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal."""
-    click.echo(text, err=True)
+    """One line for the person at the terminal, or in a file on a disk that may be full."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def fail(error: SiloError) -> int:

@@ -88,6 +88,13 @@ def error_object(error: SiloError) -> dict[str, object]:
     return {"code": error.code, "message": row.sentence, "hint": row.hint, "detail": error.detail, **error.extra}
 
 
+def _end(
+    finish: str, usage: dict[str, int] | None, record: dict[str, object] | None, trouble: SiloError | None
+) -> dict[str, object]:
+    """END of `POST /chat` (SPEC 5.5)."""
+    return {"finish": finish, "usage": usage, "kept": record, "error": error_object(trouble) if trouble else None}
+
+
 class Turn:
     """One turn on its way: `begun` says that there is something to send, `take` gives it, `end` closes it."""
 
@@ -213,7 +220,10 @@ class Turn:
         except Exception as error:
             # Whatever it is, the client is told, and the log gets its kind alone.
             logger().error("a turn failed", kind=type(error).__name__)
-            self.refused = SiloError("internal")
+            if self._text:
+                self.end = _end("failed", None, None, SiloError("not_kept"))
+            else:
+                self.refused = SiloError("internal")
         finally:
             self.wake.set()
 
@@ -247,12 +257,7 @@ class Turn:
             trouble = SiloError("not_kept")
         if record is None:
             await self._mark(once.end(self._caller.device.id, self._request, "failed"))
-        self.end = {
-            "finish": finish,
-            "usage": usage,
-            "kept": record,
-            "error": error_object(trouble) if trouble else None,
-        }
+        self.end = _end(finish, usage, record, trouble)
 
     async def _mark(self, change: Awaitable[None]) -> None:
         """Change what is written of the request. Where that fails it reads as lost, which is near enough."""
