@@ -47,8 +47,16 @@ def console(stream: IO[str]) -> "Console":
     return Console(**options, color_system=None) if made.no_color else made
 
 
+def _below() -> None:
+    """Talk in the middle of a reply begins a line of its own, where both go to one terminal."""
+    if ReplyPrinter.open_line and sys.stdout.isatty() and sys.stderr.isatty():
+        sys.stderr.write("\n")
+        ReplyPrinter.open_line = False
+
+
 def talk(text: str = "", style: str | None = None) -> None:
     """A line for the person, on stderr."""
+    _below()
     console(sys.stderr).print(inert(text), style=style)
 
 
@@ -75,6 +83,7 @@ def misuse(sentence: str, hint: str = "") -> None:
 def _marked(mark: str, style: str, sentence: str) -> None:
     from rich.text import Text
 
+    _below()
     console(sys.stderr).print(Text.assemble((f"{mark}:", style), " ", inert(sentence)))
 
 
@@ -91,9 +100,11 @@ def _hint(error: SiloError) -> str:
 class ReplyPrinter:
     """Prints a reply as it comes."""
 
+    open_line = False
+    """Whether the last line on stdout has not ended."""
+
     def __init__(self) -> None:
         self._inert = InertStream()
-        self._at_start = True
 
     def push(self, piece: str) -> None:
         """Print a piece now."""
@@ -102,14 +113,14 @@ class ReplyPrinter:
     def finish(self) -> None:
         """Print what was held back, and end the line."""
         self._put(self._inert.finish())
-        if not self._at_start:
+        if ReplyPrinter.open_line:
             self._put("\n")
 
     def _put(self, text: str) -> None:
         if text:
             sys.stdout.write(text)
             sys.stdout.flush()
-            self._at_start = text.endswith("\n")
+            ReplyPrinter.open_line = not text.endswith("\n")
 
 
 def answer(text: str) -> None:

@@ -55,6 +55,8 @@ AGREE = 3
 """How often a request is sent again after the silo's and the device's knowledge were brought together."""
 PATIENCE = 60
 """Seconds to wait for a turn that the silo is still writing after the connection broke."""
+RETURN = 20
+"""Seconds to wait for a silo that went away in the middle of a turn: as long as it takes to start again."""
 PAGE = 100
 LOG_PAGE = 5_000
 
@@ -117,7 +119,16 @@ class Session:
         pin = Pin(id_bytes(profile.silo), fingerprint(hash_bytes(profile.identity)))
         door = Door(profile.url, pin, now, warn, id_bytes(profile.device), secrets.signer, home.keys_path)
         async with door:
-            yield cls(home, profile, secrets, door, warn)
+            session = cls(home, profile, secrets, door, warn)
+            session.warn_of_age(now())
+            yield session
+
+    def warn_of_age(self, now: int) -> None:
+        """Say so where no administrator has signed for longer than the signed policy calls fresh (SPEC 8.4)."""
+        document = self.keyring.document
+        days = (now - document.time) // 86_400_000
+        if days > document.policy.keyring_fresh_days:
+            self._warn(f"the silo's keyring is {days} days old; ask the administrator whether it still holds")
 
     # --- plain questions ---
 
@@ -524,27 +535,34 @@ class Session:
         self._move(walk)
 
     async def _settled(self, asked: _Asked, heard: str, cause: SiloError) -> tuple[Turn, Kept]:
-        """What became of a turn whose answer broke off. Raises `cause` where the silo knows nothing of it."""
-        waited = 0.0
-        pause = 0.2
+        """What became of a turn whose answer broke off.
+
+        Raises SiloError `lost` where nothing was kept, `cause` where nothing was begun, Broken where the silo stays
+        away, `in_progress` where it is still at it.
+        """
+        loop = asyncio.get_running_loop()
+        begun, pause, told = loop.time(), 0.2, False
         while True:
             try:
                 state = await self._ask(TurnState, "GET", f"/turns/{asked.turn}")
+                if state.kept is not None:
+                    self._check_receipt(state.kept)
+                    return await self._test_open(asked, state.kept, heard, None), state.kept
+                if state.state == "lost":
+                    raise SiloError("lost")
+                patience, failure = PATIENCE, SiloError("in_progress")
             except Refused as refused:
-                if refused.code == "not_found":
-                    raise cause from None
-                raise
-            except Broken:
-                raise cause from None
-            if state.kept is not None:
-                self._check_receipt(state.kept)
-                return await self._test_open(asked, state.kept, heard, None), state.kept
-            if state.state == "lost":
-                raise SiloError("lost")
-            if waited >= PATIENCE:
-                raise SiloError("in_progress")
+                if refused.code != "not_found":
+                    raise
+                raise SiloError("lost") if heard else cause from None
+            except Broken as broken:
+                if not told:
+                    self._warn("the silo went away; waiting for what it kept of this turn")
+                patience, failure, told = RETURN, broken, True
+            if loop.time() - begun >= patience:
+                raise failure
             await asyncio.sleep(pause)
-            waited, pause = waited + pause, min(2.0, pause * 1.6)
+            pause = min(2.0, pause * 1.6)
 
     async def stopped(self, thread: str, turn: str) -> Turn | None:
         """What the silo kept of a turn that was stopped here: its record, None where there is none."""

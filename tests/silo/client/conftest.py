@@ -7,3 +7,4 @@ import pytest
 def alone(no_keyring: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's keyring is written to, and nothing gets better here by waiting."""
     monkeypatch.setattr("silo.client.door.PAUSES", (0.02, 0.05))
+    monkeypatch.setattr("silo.client.session.RETURN", 0.5)

@@ -63,15 +63,46 @@ async def test_words_that_end_inside_a_character_are_no_reply(session: Session, 
     assert (await failure(session)).code == "bad_reply"
 
 
-async def test_a_turn_that_ran_and_is_gone_is_lost(session: Session, liar: Liar):
-    liar.bend, liar.hang_up = lambda whole: whole[:100], True
-    liar.kept = False
-    turns = {"state": "lost", "kept": None}
-    honest = liar._turns
-    liar._turns = lambda path: (200, turns)  # pyright: ignore[reportAttributeAccessIssue]
-    assert (await failure(session)).code == "lost"
-    liar._turns = honest  # pyright: ignore[reportAttributeAccessIssue]
-    assert (await failure(session)).code == "truncated"
+@pytest.mark.parametrize(
+    ("cut", "knows", "code"),
+    [
+        (100, (200, {"state": "lost", "kept": None}), "lost"),
+        (600, refused("not_found"), "lost"),
+        (100, refused("not_found"), "truncated"),
+    ],
+    ids=["begun", "words were heard", "nothing was heard"],
+)
+async def test_a_turn_that_broke_off_and_was_not_kept(
+    session: Session, liar: Liar, cut: int, knows: tuple[int, dict], code: str
+):
+    liar.bend, liar.hang_up, liar.kept = lambda whole: whole[:cut], True, False
+    liar._turns = lambda path: knows  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await failure(session)).code == code
+
+
+async def test_a_silo_that_goes_away_is_waited_for(session: Session, liar: Liar, warnings: list[str]):
+    liar.bend, liar.hang_up = lambda whole: whole[:600], True
+    honest = liar._chat
+
+    def crash(*words) -> bytes:
+        liar.before = [b""] * 4
+        return honest(*words)
+
+    liar._chat = crash  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await chat(session, "hello")).text == "hello"
+    assert warnings == ["the silo went away; waiting for what it kept of this turn"]
+
+
+async def test_a_silo_that_stays_away_is_left(session: Session, liar: Liar):
+    liar.bend, liar.hang_up = lambda whole: whole[:600], True
+    honest = liar._chat
+
+    def crash(*words) -> bytes:
+        liar.before = [b""] * 999
+        return honest(*words)
+
+    liar._chat = crash  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await failure(session)).code == "unreachable"
 
 
 async def test_a_turn_that_ran_already_is_shown(session: Session, liar: Liar):
@@ -344,6 +375,26 @@ async def test_an_older_keyring_is_stale(session: Session, liar: Liar, plan: Pla
     error = await failure(session)
     assert (error.code, error.detail) == ("stale", "keyring 2 is missing from the silo")
     assert session.home.read().keyring().document.version == 2
+
+
+async def test_refreshing_finds_an_older_keyring_too(session: Session, liar: Liar, plan: Plan):
+    admin = admin_of(plan)
+    liar.install(liar.next_keyring(admin, time=1))
+    await session.refresh()
+    assert session.home.read().keyring().document.version == 2
+    liar.chain.pop()
+    liar.keyring = verify_keyring(liar.chain[0], liar.silo, admin.public.fingerprint)
+    with pytest.raises(SiloError) as caught:
+        await session.refresh()
+    assert caught.value.code == "stale"
+
+
+async def test_a_keyring_that_grew_old_is_told(enter, liar: Liar, plan: Plan, warnings: list[str]):
+    liar.install(liar.next_keyring(admin_of(plan), time=liar.now() - 400 * 86_400_000))
+    await (await enter()).refresh()
+    assert not warnings
+    await enter()
+    assert warnings == ["the silo's keyring is 400 days old; ask the administrator whether it still holds"]
 
 
 async def test_a_silo_that_never_agrees_is_left(session: Session, liar: Liar):
