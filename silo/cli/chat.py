@@ -71,6 +71,8 @@ class Conversation:
         self._model: str | None = asks["model"]
         self._options: dict[str, Any] = asks["options"]
         self._lines = Lines()
+        self._failed = 0
+        """Exit code of the last refusal, which a script must learn of."""
 
     def go(self) -> int:
         """Talk. Gives the exit code. Raises SiloError where the silo is not to be trusted any more."""
@@ -82,12 +84,12 @@ class Conversation:
             except EOFError:
                 if self._lines.typed:
                     screen.talk()
-                return 0
+                return self._end()
             except KeyboardInterrupt:
                 screen.talk()
                 continue
             if text == "/exit":
-                return 0
+                return self._end()
             if text == "/new":
                 self._talk = Talk()
                 screen.talk("a new chat", style="dim")
@@ -110,12 +112,16 @@ class Conversation:
         except SiloError as error:
             if error.row.exit == TRUST:
                 raise
-            screen.fail(error)
+            self._failed = screen.fail(error)
         if self._lines.typed:
             screen.talk()
 
+    def _end(self) -> int:
+        # A person has read of it already.
+        return 0 if self._lines.typed else self._failed
+
     def _next(self, end: End) -> None:
-        remark(end)
+        self._failed = remark(end) or self._failed
         if end.opened is not None:
             self._talk = Talk(end.thread, (*self._talk.line, end.opened))
         elif end.kept is None:

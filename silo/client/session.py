@@ -116,7 +116,7 @@ class Session:
         """The session of the device in `home`. Raises SiloError `no_identity`, `wrong_passphrase`, `bad_file`."""
         profile = home.read()
         secrets = home.secrets(profile, passphrase)
-        pin = Pin(id_bytes(profile.silo), fingerprint(hash_bytes(profile.identity)))
+        pin = Pin(id_bytes(profile.silo), fingerprint(profile.keyring().identity))
         door = Door(profile.url, pin, now, warn, id_bytes(profile.device), secrets.signer, home.keys_path)
         async with door:
             session = cls(home, profile, secrets, door, warn)

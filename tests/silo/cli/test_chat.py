@@ -112,3 +112,9 @@ def test_without_a_terminal_each_line_is_asked(silo: Cli):
     assert (ended.code, ended.out, ended.err) == (0, "one\ntwo\n", "")
     first, second = last(silo, 2)
     assert second["parent"] == first["core"]
+
+
+def test_without_a_terminal_a_refusal_is_the_exit_code(silo: Cli):
+    ended = silo("chat", "-m", "nope", piped=b"one\n")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: this silo does not serve that model")
