@@ -89,7 +89,8 @@ class Engine(Protocol):
     async def run(self, job: Job, on_text: Callable[[str], None]) -> Finish:
         """Stream one reply: call `on_text` with each piece, in order, never with an empty one.
 
-        `on_text` is called from the socket's own callback, with no task switch in between, so it must
+        A piece that comes after a silence is handed over at once, those that follow it closely within
+        28 ms. `on_text` is called from a callback of the loop, with no task switch in between, so it must
         be short and must not block. What it raises ends the stream and comes out here.
         At most `parallel` jobs run at once and `queue` wait, first come, first served.
         Cancelling the task that awaits this closes the connection, which frees the engine's slot
