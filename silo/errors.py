@@ -95,7 +95,7 @@ TABLE: dict[str, Row] = {
         "save it yourself; ask the operator to look at the disk",
     ),
     "internal": Row(500, 1, "the silo failed", "the operator finds the id in the detail in the log"),
-    # The verdicts (SPEC 10). The silo sends `forged` alone, for what a device did not sign; the others are the client's.
+    # The verdicts (SPEC 10). The silo sends `forged` alone, for what a device did not sign; the rest are the client's.
     "forged": Row(403, TRUST, "a signature or a proof is missing or wrong"),
     "no_match": Row(0, TRUST, "this key is not one that opens this"),
     "header_failure": Row(0, TRUST, "the header does not open"),

@@ -26,24 +26,37 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str], str]]:
+def silo(tmp_path: Path) -> Iterator[tuple[Served, dict[str, str]]]:
     """A folder with a running silo in `silo-data`, as after `./dev up --data silo-data`."""
     served = Served(tmp_path / "silo-data", "llama").start()
     (tmp_path / "pw").write_text("plum anvil quartz meadow lantern tundra\n")
-    yield tmp_path, clean_environment(SILO_HOME=str(tmp_path / "home")), served.link
+    yield served, clean_environment(SILO_HOME=str(tmp_path / "home"))
     served.stop()
 
 
-def test_every_command_of_the_readme_runs(folder: tuple[Path, dict[str, str], str]) -> None:
-    where, environment, link = folder
+def test_every_command_of_the_readme_runs(silo: tuple[Served, dict[str, str]]) -> None:
+    served, environment = silo
+    where = served.data.parent
     todo = [command for command in commands() if command not in ELSEWHERE]
     assert len(todo) >= 9
     for command in todo:
         words = [str(ROOT / "dev") if word == "./dev" else word for word in shlex.split(command)]
         if "init" in words:
-            words = [*words[:-1], link, "--name", "alice", "--password-file", "pw", "--admin-key", "admin.key", "--yes"]
+            words = [
+                *words[:-1],
+                served.link,
+                "--name",
+                "alice",
+                "--password-file",
+                "pw",
+                "--admin-key",
+                "admin.key",
+                "--yes",
+            ]
         if "pelican" in words[-1] or "heron" in words[-1]:
             words += ["-o", "max_tokens", "16"]
+        if "migrate" in words:
+            served.stop()
         done = subprocess.run(
             words, cwd=where, env=environment, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
         )

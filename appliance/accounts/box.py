@@ -3,7 +3,6 @@
 Both lie beside the database, never in it, so that who changes the database changes neither.
 """
 
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from appliance.store import keyrings, people
 from silo.crypto.encoding import b32, hash_bytes, id_bytes
 from silo.crypto.keys import Signer, fingerprint, spoken
 from silo.errors import SiloError
+from silo.files import sync_folder, write_private
 
 IDENTITY = "identity.key"
 PIN = "admin.pin"
@@ -19,23 +19,8 @@ PROPOSED = "admin.pin.proposed"
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner reads and nobody overwrites by mistake, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write a file that nobody changes afterwards, its owner included."""
+    write_private(path, text.encode("ascii"), mode=0o400)
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,7 @@ class Box:
             proposed.replace(self.folder / PIN)
         else:
             proposed.unlink()
-        _sync(self.folder)
+        sync_folder(self.folder)
 
 
 async def check_database(box: Box) -> None:

@@ -2,47 +2,21 @@
 
 import secrets
 
-import msgspec
-
 from appliance.accounts.box import Box
 from appliance.store import people
 from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyring
-from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, unb64, write_json
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, unb64, write_json
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.crypto.keys import Enrolment, Recipient, read_enrolment, same, setup_bearer, setup_hash
 from silo.crypto.labels import LOCK, pack
 from silo.crypto.locks import MANIFEST, Lock
 from silo.errors import SiloError
+from silo.messages import Setup
 
 LIFE = 24 * 3_600_000
 """How long a setup link works, in milliseconds."""
 LOCK_SIZE = 1120 + len(pack(LOCK, bytes(32), bytes(16), bytes(32))) + 16
 """Bytes of a lock's `sealed` (SPEC 2.4, 9.1)."""
-
-
-class NewUser(msgspec.Struct, forbid_unknown_fields=True):
-    """The first account, as its device describes it."""
-
-    id: Id
-    name: str
-    account: Blob
-
-
-class Statement(msgspec.Struct, forbid_unknown_fields=True):
-    """An enrolment and its signature."""
-
-    statement: Blob
-    signature: Blob
-
-
-class Setup(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /setup`."""
-
-    bearer: Hash
-    keyring: SignedKeyring
-    user: NewUser
-    enrolment: Statement
-    lock: Lock
 
 
 async def new_link(box: Box, address: str, now: int) -> str:

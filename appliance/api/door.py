@@ -239,7 +239,7 @@ async def _generate(
         response = await request.respond(content_type=_TYPE, headers=HEADERS)
         assert response is not None
         await SHAPES[silo.config.shape](turn, opened.reply(), response.send)
-        logger().info("answered", verb="chat", status=200, finish=str((turn.end or {}).get("finish")))
+        logger().info("answered", verb="chat", status=200, finish=turn.end.finish if turn.end else "none")
         return None
     finally:
         if turn.end is None and turn.refused is None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -11,42 +11,41 @@ from appliance.accounts import setup
 from appliance.accounts.callers import Caller
 from appliance.accounts.trust import signed
 from appliance.api.state import Silo
-from appliance.api.turns import Chat, kept
+from appliance.api.turns import kept
 from appliance.store import keyrings, once, people, records
-from appliance.store.rows import Head
-from silo.crypto.encoding import Count, Id, b32, b64
+from appliance.store.rows import StoredRecord
+from silo.crypto.channel import Seen
+from silo.crypto.encoding import b32, b64
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Enrolment
 from silo.errors import SiloError
+from silo.messages import (
+    Account,
+    AskHistory,
+    AskKeyrings,
+    AskLog,
+    Chat,
+    Device,
+    Enrolled,
+    Enrolments,
+    HistoryPage,
+    Keyrings,
+    LogEntry,
+    LogPage,
+    Me,
+    Model,
+    Models,
+    Nothing,
+    Record,
+    Setup,
+    SetupDone,
+    TurnState,
+    Wrap,
+)
 
 SMALL = 1024 * 1024
 """The largest body of all paths but `POST /chat`, in bytes."""
 _PAGE_BYTES = 4 * 1024 * 1024
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """A body without arguments."""
-
-
-class AfterVersion(msgspec.Struct, forbid_unknown_fields=True):
-    """Which keyrings."""
-
-    after: Count = 0
-
-
-class LogPage(msgspec.Struct, forbid_unknown_fields=True):
-    """Which entries of the log."""
-
-    after: Count = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 1000
-
-
-class HistoryPage(msgspec.Struct, forbid_unknown_fields=True):
-    """Which records."""
-
-    after: Count = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
-    thread: Id | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Asked:
 class Answer:
     """What is sealed as HEAD and BODY."""
 
-    body: dict[str, Any]
+    body: msgspec.Struct | dict[str, Any]
     status: int = 200
 
 
@@ -90,8 +89,9 @@ class Route:
     argument: bool = False
 
 
-def _head(head: Head) -> dict[str, Any] | None:
-    return {"at": head.at, "hash": head.hash} if head.at else None
+async def _head(user: str) -> Seen | None:
+    head = await records.head(user)
+    return Seen(at=head.at, hash=head.hash) if head.hash else None
 
 
 async def post_setup(asked: Asked) -> Answer:
@@ -106,10 +106,10 @@ async def post_setup(asked: Asked) -> Answer:
             silo.setup_throttle.wrong(asked.source)
         raise
     await silo.trust.keyring()
-    return Answer({"user": b32(enrolment.user), "device": b32(enrolment.device), "keyring": keyring.seen}, 201)
+    return Answer(SetupDone(user=b32(enrolment.user), device=b32(enrolment.device), keyring=keyring.seen), 201)
 
 
-async def _set_up(silo: Silo, body: setup.Setup) -> tuple[Keyring, Enrolment]:
+async def _set_up(silo: Silo, body: Setup) -> tuple[Keyring, Enrolment]:
     async with silo.setting_up:
         return await setup.set_up(silo.box, body, silo.now())
 
@@ -119,36 +119,28 @@ async def get_me(asked: Asked) -> Answer:
     account, device = asked.who.account, asked.who.device
     keyring = await asked.silo.trust.keyring()
     return Answer(
-        {
-            "user": {"id": account.id, "name": account.name, "role": account.role, "account": b64(account.account)},
-            "device": {"id": device.id, "since": device.time},
-            "keyring": keyring.seen,
-            "head": _head(await records.head(account.id)),
-        }
+        Me(
+            user=Account(id=account.id, name=account.name, role=account.role, account=b64(account.account)),
+            device=Device(id=device.id, since=device.time),
+            keyring=keyring.seen,
+            head=await _head(account.id),
+        )
     )
 
 
 async def get_keyrings(asked: Asked) -> Answer:
     """`GET /keyrings`"""
-    return Answer({"keyrings": [signed(row) for row in await keyrings.after(asked.body.after)]})
+    return Answer(Keyrings(keyrings=[signed(row) for row in await keyrings.after(asked.body.after)]))
 
 
 async def get_enrolments(asked: Asked) -> Answer:
     """`GET /enrolments`"""
     found = await people.devices(asked.who.account.id)
-    return Answer(
-        {
-            "enrolments": [
-                {
-                    "device": one.id,
-                    "statement": b64(one.statement),
-                    "signature": b64(one.signature),
-                    "revoked": one.revoked,
-                }
-                for one in found
-            ]
-        }
-    )
+    listed = [
+        Enrolled(device=one.id, statement=b64(one.statement), signature=b64(one.signature), revoked=one.revoked)
+        for one in found
+    ]
+    return Answer(Enrolments(enrolments=listed))
 
 
 async def get_models(asked: Asked) -> Answer:
@@ -156,8 +148,8 @@ async def get_models(asked: Asked) -> Answer:
     models = asked.silo.engine.models()
     if not models:
         raise SiloError("engine_down")
-    listed = [{"id": model.id, "context": model.context} for model in models]
-    return Answer({"models": listed, "default": models[0].id})
+    listed = [Model(id=model.id, context=model.context) for model in models]
+    return Answer(Models(models=listed, default=models[0].id))
 
 
 async def get_turn(asked: Asked) -> Answer:
@@ -171,60 +163,61 @@ async def get_turn(asked: Asked) -> Answer:
     if row and row.state == "done":
         record = await records.by_turn(user, turn)
     if record:
-        return Answer({"state": "kept", "kept": kept(record)})
+        return Answer(TurnState(state="kept", kept=kept(record)))
     if running or (user, turn) in turns:
-        return Answer({"state": "running", "kept": None})
+        return Answer(TurnState(state="running", kept=None))
     if row is None:
         raise SiloError("not_found")
-    return Answer({"state": "lost", "kept": None})
+    return Answer(TurnState(state="lost", kept=None))
 
 
 async def get_log(asked: Asked) -> Answer:
     """`GET /log`"""
     user = asked.who.account.id
     entries = [
-        {
-            "index": entry.index,
-            "id": entry.turn,
-            "thread": entry.thread,
-            "parent": entry.parent,
-            "kind": entry.kind,
-            "time": entry.time,
-            "core": entry.core_hash,
-        }
+        LogEntry(
+            index=entry.index,
+            id=entry.turn,
+            thread=entry.thread,
+            parent=entry.parent,
+            kind=entry.kind,
+            time=entry.time,
+            core=entry.core_hash,
+        )
         for entry in await records.entries(user, asked.body.after, asked.body.limit)
     ]
-    return Answer({"entries": entries, "head": _head(await records.head(user))})
+    return Answer(LogPage(entries=entries, head=await _head(user)))
+
+
+def record_message(record: StoredRecord) -> Record:
+    """A record as it is handed out."""
+    return Record(
+        index=record.entry.index,
+        core=b64(record.core),
+        wraps=[Wrap(recipient=recipient, sealed=b64(sealed)) for recipient, sealed in record.wraps],
+        receipt=b64(record.receipt),
+    )
 
 
 async def get_history(asked: Asked) -> Answer:
     """`GET /history`"""
-    body: HistoryPage = asked.body
+    body: AskHistory = asked.body
     page = await records.page(asked.who.account.id, body.after, body.limit, _PAGE_BYTES, body.thread)
-    listed = [
-        {
-            "index": one.entry.index,
-            "core": b64(one.core),
-            "wraps": [{"recipient": recipient, "sealed": b64(sealed)} for recipient, sealed in one.wraps],
-            "receipt": b64(one.receipt),
-        }
-        for one in page
-    ]
     last = page[-1].entry.index if page else 0
     more = bool(page) and await records.follow(asked.who.account.id, last, body.thread)
-    return Answer({"records": listed, "next": last if more else None})
+    return Answer(HistoryPage(records=[record_message(one) for one in page], next=last if more else None))
 
 
 ROUTES: dict[str, Route] = {
-    "setup": Route("POST", setup.Setup, post_setup, device=False),
+    "setup": Route("POST", Setup, post_setup, device=False),
     "me": Route("GET", Nothing, get_me),
-    "keyrings": Route("GET", AfterVersion, get_keyrings),
+    "keyrings": Route("GET", AskKeyrings, get_keyrings),
     "enrolments": Route("GET", Nothing, get_enrolments),
     "models": Route("GET", Nothing, get_models),
     "chat": Route("POST", Chat, None),
     "turns": Route("GET", Nothing, get_turn, argument=True),
-    "log": Route("GET", LogPage, get_log),
-    "history": Route("GET", HistoryPage, get_history),
+    "log": Route("GET", AskLog, get_log),
+    "history": Route("GET", AskHistory, get_history),
 }
 
 

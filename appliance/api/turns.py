@@ -10,8 +10,6 @@ import hmac
 import shutil
 from collections.abc import Awaitable
 
-import msgspec
-
 from appliance.accounts.callers import Caller, Trusted
 from appliance.api.bodies import read_body
 from appliance.api.state import Silo
@@ -19,7 +17,8 @@ from appliance.engine import Finish, Job, Message
 from appliance.log import logger
 from appliance.store import once, records
 from appliance.store.rows import Conflict, Entry, StoredRecord
-from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, unb64, write_json
+from silo import messages
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, unb64, write_json
 from silo.crypto.sealing import (
     KIND_TURN,
     NO_HASH,
@@ -31,55 +30,15 @@ from silo.crypto.sealing import (
     seal_record,
 )
 from silo.errors import SiloError
+from silo.messages import Chat, ChatEnd, Kept, Reply, TurnContent, TurnText, Usage
 
 _ATTEMPTS = 64
 
 
-class ChatMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """One message as a client sends it."""
-
-    role: str
-    content: str
-
-
-class Options(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client may ask of the model (SPEC 5.6)."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    stop: list[str] = []
-
-
-class TurnText(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON text that the device signs (SPEC 7.6)."""
-
-    messages: list[ChatMessage]
-    model: str | None
-    options: Options
-
-
-class Chat(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /chat`."""
-
-    turn: Id
-    thread: Id
-    parent: Hash | None
-    text: str
-    signature: Blob
-    context: list[ChatMessage]
-
-
-def kept(record: StoredRecord) -> dict[str, object]:
+def kept(record: StoredRecord) -> Kept:
     """What a client is told of a record that was stored."""
     entry = record.entry
-    return {
-        "index": entry.index,
-        "core": entry.core_hash,
-        "entry": entry.entry_hash,
-        "receipt": b64(record.receipt),
-    }
+    return Kept(index=entry.index, core=entry.core_hash, entry=entry.entry_hash, receipt=b64(record.receipt))
 
 
 def error_object(error: SiloError) -> dict[str, object]:
@@ -88,11 +47,8 @@ def error_object(error: SiloError) -> dict[str, object]:
     return {"code": error.code, "message": row.sentence, "hint": row.hint, "detail": error.detail, **error.extra}
 
 
-def _end(
-    finish: str, usage: dict[str, int] | None, record: dict[str, object] | None, trouble: SiloError | None
-) -> dict[str, object]:
-    """END of `POST /chat` (SPEC 5.5)."""
-    return {"finish": finish, "usage": usage, "kept": record, "error": error_object(trouble) if trouble else None}
+def _end(finish: messages.Finish, usage: Usage | None, record: Kept | None, trouble: SiloError | None) -> ChatEnd:
+    return ChatEnd(finish=finish, usage=usage, kept=record, error=error_object(trouble) if trouble else None)
 
 
 class Turn:
@@ -115,7 +71,7 @@ class Turn:
         """Set when there is text to take, or the end, or a refusal."""
         self.refused: SiloError | None = None
         """Why it ended before the first word."""
-        self.end: dict[str, object] | None = None
+        self.end: ChatEnd | None = None
         """The END part, once the record is stored or could not be."""
 
     def _check(self) -> Job:
@@ -129,11 +85,6 @@ class Turn:
         )
         check_turn(self._caller.device.sign, unb64(body.signature), place, body.text.encode())
         text = read_body(body.text.encode(), TurnText, "text")
-        check_options(text.options)
-        if not text.messages:
-            raise SiloError("bad_request", "text.messages")
-        if any(one.role not in ("system", "user", "assistant") for one in [*body.context, *text.messages]):
-            raise SiloError("bad_request", "role")
         return Job(
             messages=tuple(Message(one.role, one.content) for one in [*body.context, *text.messages]),
             model=self._default_model() if text.model is None else text.model,
@@ -228,15 +179,15 @@ class Turn:
             self.wake.set()
 
     async def _generate(self) -> None:
-        usage = None
-        finish: str = "cut"
+        usage: Usage | None = None
+        finish: messages.Finish = "cut"
         trouble: SiloError | None = None
         self._generating = asyncio.create_task(self._silo.engine.run(self._job, self._heard))
         if self._cut:
             self._generating.cancel()
         try:
             done = await self._generating
-            finish, usage = done.reason, {"prompt": done.prompt_tokens, "completion": done.completion_tokens}
+            finish, usage = done.reason, Usage(prompt=done.prompt_tokens, completion=done.completion_tokens)
         except asyncio.CancelledError:
             trouble = None if self._text else SiloError("engine_failed")
         except SiloError as error:
@@ -247,7 +198,7 @@ class Turn:
         if trouble and not self._text:
             await self._mark(once.forget(self._caller.device.id, self._request))
             raise trouble
-        record: dict[str, object] | None = None
+        record: Kept | None = None
         try:
             record = kept(await self._keep(finish, usage))
         except SiloError as error:
@@ -266,22 +217,18 @@ class Turn:
         except Exception as error:
             logger().error("a request was not marked", kind=type(error).__name__)
 
-    async def _keep(self, finish: str, usage: dict[str, int] | None) -> StoredRecord:
+    async def _keep(self, finish: messages.Finish, usage: Usage | None) -> StoredRecord:
         """Seal and store the turn. Raises SiloError `not_kept`, `already_done`."""
         body, silo, user = self._body, self._silo, self._caller.account.id
+        reply = Reply(
+            content="".join(self._text),
+            model=self._job.model,
+            finish=finish,
+            prompt_tokens=usage.prompt if usage else 0,
+            completion_tokens=usage.completion if usage else 0,
+        )
         content = write_json(
-            {
-                "turn": body.text,
-                "device": self._caller.device.id,
-                "signature": body.signature,
-                "reply": {
-                    "content": "".join(self._text),
-                    "model": self._job.model,
-                    "finish": finish,
-                    "prompt_tokens": usage["prompt"] if usage else 0,
-                    "completion_tokens": usage["completion"] if usage else 0,
-                },
-            }
+            TurnContent(turn=body.text, device=self._caller.device.id, signature=body.signature, reply=reply)
         )
         async with silo.writing(user):
             for _ in range(_ATTEMPTS):
@@ -325,17 +272,3 @@ def stored(sealed: SealedRecord, silo: Silo) -> StoredRecord:
     )
     wraps = tuple((b32(recipient), wrap) for recipient, wrap in sealed.wraps)
     return StoredRecord(entry, sealed.core, wraps, make_receipt(silo.box.identity, sealed))
-
-
-def check_options(options: Options) -> None:
-    """Raises SiloError `bad_request` naming the option (SPEC 5.6)."""
-    fits = {
-        "temperature": options.temperature is None or 0 <= options.temperature <= 2,
-        "top_p": options.top_p is None or 0 < options.top_p <= 1,
-        "seed": options.seed is None or 0 <= options.seed < 2**31,
-        "max_tokens": options.max_tokens is None or 1 <= options.max_tokens <= 1_000_000,
-        "stop": len(options.stop) <= 4 and all(1 <= len(one) <= 64 for one in options.stop),
-    }
-    for name, fit in fits.items():
-        if not fit:
-            raise SiloError("bad_request", f"options.{name}")

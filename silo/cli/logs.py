@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from silo.cli import screen
 from silo.cli.common import json_option, now, passphrase_option, run, session
@@ -78,7 +79,7 @@ def _as_json(one: Opened) -> dict[str, Any]:
         line |= {
             "device": turn.device,
             "messages": [{"role": one.role, "content": one.content} for one in turn.asked.messages],
-            "options": turn.asked.options,
+            "options": msgspec.to_builtins(turn.asked.options),
             "model": turn.reply.model,
             "reply": turn.reply.content,
             "finish": turn.reply.finish,

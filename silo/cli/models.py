@@ -6,7 +6,7 @@ import click
 
 from silo.cli import screen
 from silo.cli.common import json_option, passphrase_option, run, session
-from silo.client.messages import Models
+from silo.messages import Models
 
 
 async def _models(passphrase_file: Path | None) -> Models:

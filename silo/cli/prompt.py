@@ -11,9 +11,9 @@ import click
 from silo.cli import screen
 from silo.cli.common import chat_options, json_option, parse_options, passphrase_option, read_stdin, run, session
 from silo.client.history import Turn, context_of
-from silo.client.messages import Message
 from silo.client.session import End, Session
 from silo.errors import NOT_KEPT, SiloError
+from silo.messages import Message
 
 
 @dataclass

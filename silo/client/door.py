@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import httpx
 import msgspec
 
-from silo.client.home import Warn, write_private
+from silo.client.home import Warn
 from silo.crypto.channel import (
     BODY,
     END,
@@ -36,6 +36,7 @@ from silo.crypto.channel import (
 from silo.crypto.encoding import b32, parse_json, read_json, write_json
 from silo.crypto.keys import Signer
 from silo.errors import TABLE, SiloError
+from silo.files import write_private
 
 NOBODY = bytes(16)
 """Stands for "no device"."""

@@ -7,12 +7,12 @@ device's signature fit each other.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from silo.client.messages import LogEntry, Message, Record, Reply, TurnContent, TurnText
 from silo.crypto.encoding import b32, hash_bytes, id_bytes, read_json, unb64
 from silo.crypto.keys import Enrolment, read_enrolment
 from silo.crypto.opening import Envelope, Log, OpenedRecord, Opener, open_record
 from silo.crypto.sealing import KIND_TURN, TurnPlace, check_turn
 from silo.errors import SiloError
+from silo.messages import LogEntry, Message, Record, Reply, TurnContent, TurnText
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from silo.crypto.encoding import Blob, Hash, Id, Millis, b64, hash_bytes, id_byt
 from silo.crypto.keyfile import lock_bytes, unlock_bytes
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_chain
 from silo.crypto.keys import SEED_SIZE, Signer, recipient_of
+from silo.crypto.labels import DEVICE_SECRETS
 from silo.errors import SiloError
+from silo.files import write_private
 
 Warn = Callable[[str], None]
 """Takes one sentence for the person: no capital, no full stop."""
 
-SECRETS_LABEL = "securesilo/1 device secrets"
-"""What locks the seeds under a passphrase. It never leaves this folder."""
 SERVICE = "securesilo"
 """The name in the system's keyring."""
 
@@ -114,35 +114,6 @@ class _Stored(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     device: Id
     locked: Blob | None = None
     plain: Blob | None = None
-
-
-def write_private(path: Path, data: bytes, new: bool = False) -> None:
-    """Write a 0600 file whole or not at all: beside it, flushed to disk, then renamed.
-
-    With `new` an existing file is never touched. Raises FileExistsError, OSError.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            # A link, unlike a rename, fails where something stands already.
-            os.link(part, path)
-        else:
-            os.replace(part, path)
-        _sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_secret_line(path: Path) -> str:
@@ -262,7 +233,7 @@ class Home:
         where: Where
         locked = plain = None
         if passphrase is not None:
-            where, locked = "passphrase", b64(lock_bytes(seeds, passphrase, SECRETS_LABEL))
+            where, locked = "passphrase", b64(lock_bytes(seeds, passphrase, DEVICE_SECRETS))
         elif _keep_in_keyring(device, seeds):
             where = "keyring"
         else:
@@ -286,7 +257,7 @@ class Home:
             if stored.where == "keyring":
                 seeds = _read_in_keyring(profile.device)
             elif stored.where == "passphrase":
-                seeds = unlock_bytes(unb64(stored.locked or ""), passphrase(), SECRETS_LABEL)
+                seeds = unlock_bytes(unb64(stored.locked or ""), passphrase(), DEVICE_SECRETS)
             else:
                 seeds = unb64(stored.plain or "")
             if len(seeds) != 3 * SEED_SIZE:

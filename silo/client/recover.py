@@ -14,84 +14,34 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from silo.client.history import Turn, envelope_of, open_certified, read_device, read_turn
 from silo.client.inert import inert
-from silo.client.messages import Record, Wrap
-from silo.crypto.encoding import Blob, Count, Hash, Id, Millis, b32, hash_bytes, id_bytes, parse_json, read_json, unb64
+from silo.crypto.encoding import Count, Id, b32, hash_bytes, id_bytes, parse_json, read_json, unb64
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.crypto.keys import AdminKey, Enrolment, verify
 from silo.crypto.labels import HEADS
 from silo.crypto.opening import Log, OpenedRecord, Opener, Receipt, open_core, open_epochs, read_place
 from silo.crypto.sealing import core_hash, log_entry
 from silo.errors import SiloError
+from silo.messages import (
+    ExportEnd,
+    ExportEnrolment,
+    ExportKeyring,
+    ExportRecord,
+    ExportSilo,
+    ExportUser,
+    Heads,
+    Record,
+    UserHead,
+)
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
 """Takes the number of bytes read so far."""
-
-
-class _Silo(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    type: Literal["silo"]
-    format: Literal["securesilo/1 export"]
-    silo: Id
-    identity: Hash
-    genesis: Hash | None
-    time: Millis
-
-
-class _Keyring(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    type: Literal["keyring"]
-    signed: SignedKeyring
-
-
-class _User(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    type: Literal["user"]
-    id: Id
-    name: str
-    role: str
-    account: Blob
-    time: Millis
-
-
-class _Enrolment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    type: Literal["enrolment"]
-    user: Id
-    device: Id
-    statement: Blob
-    signature: Blob
-    revoked: Millis | None
-
-
-class _Record(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    type: Literal["record"]
-    user: Id
-    index: Count
-    core: Blob
-    wraps: list[Wrap]
-    receipt: Blob
-
-
-class _End(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    type: Literal["end"]
-    records: Count
-    statement: str
-    signature: Blob
-
-
-class _Head(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    user: Id
-    at: Count
-    hash: Hash
-
-
-class _Heads(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    silo: Id
-    time: Millis
-    heads: list[_Head]
 
 
 @dataclass(frozen=True)
@@ -162,13 +112,13 @@ class _Recovery:
     def __init__(self, key: AdminKey, out: Path) -> None:
         self._key = key
         self._out = out
-        self._silo: _Silo | None = None
+        self._silo: ExportSilo | None = None
         self._keyring: Keyring | None = None
         self._trust = "listed"
         self._identities: list[bytes] = []
         self._openers: dict[bytes, Opener] = {}
         self._people: dict[str, _Person] = {}
-        self._end: _End | None = None
+        self._end: ExportEnd | None = None
         self._records = 0
         self._opened = 0
         self._line = 0
@@ -182,7 +132,7 @@ class _Recovery:
         self._line = number
         if self._silo is None:
             try:
-                self._silo = read_json(line, _Silo)
+                self._silo = read_json(line, ExportSilo)
             except ValueError as error:
                 raise SiloError("bad_export", str(error)) from None
             return
@@ -193,14 +143,14 @@ class _Recovery:
             if kind == "record":
                 self._take_record(line)
             elif kind == "keyring":
-                self._take_keyring(read_json(line, _Keyring).signed)
+                self._take_keyring(read_json(line, ExportKeyring).signed)
             elif kind == "user":
-                user = read_json(line, _User)
+                user = read_json(line, ExportUser)
                 self._person(user.id).name = user.name
             elif kind == "enrolment":
-                self._take_enrolment(read_json(line, _Enrolment))
+                self._take_enrolment(read_json(line, ExportEnrolment))
             elif kind == "end":
-                self._end = read_json(line, _End)
+                self._end = read_json(line, ExportEnd)
             else:
                 raise ValueError("an unknown type")
         except ValueError as error:
@@ -244,7 +194,7 @@ class _Recovery:
             if error.code != "no_match":
                 self._fault("keyring", error)
 
-    def _take_enrolment(self, line: _Enrolment) -> None:
+    def _take_enrolment(self, line: ExportEnrolment) -> None:
         try:
             enrolment = read_device(line.statement, line.signature, self._silo_id, id_bytes(line.user))
             if b32(enrolment.device) != line.device:
@@ -288,7 +238,7 @@ class _Recovery:
         if _there(self._silo).identity not in [b32(one) for one in self._identities]:
             self._fault("keyring", SiloError("forged", "no keyring certifies the silo's identity"))
 
-    def _open(self, line: _Record, person: _Person) -> tuple[Turn, SiloError | None]:
+    def _open(self, line: ExportRecord, person: _Person) -> tuple[Turn, SiloError | None]:
         """The turn, and what does not fit of it. Raises SiloError where it does not open."""
         envelope = envelope_of(Record(index=line.index, core=line.core, wraps=line.wraps, receipt=line.receipt))
         user = id_bytes(line.user)
@@ -331,7 +281,7 @@ class _Recovery:
         if not self._checked:
             self._check_keyrings()
         self._line = 0
-        heads: dict[str, _Head] = {}
+        heads: dict[str, UserHead] = {}
         try:
             heads = self._heads()
         except SiloError as error:
@@ -355,7 +305,7 @@ class _Recovery:
             silo.silo, silo.identity, silo.time, version, self._trust, self._records, self._opened, users, self.faults
         )
 
-    def _heads(self) -> dict[str, _Head]:
+    def _heads(self) -> dict[str, UserHead]:
         if self._end is None:
             raise SiloError("truncated", "its last line is missing")
         if self._end.records != self._records:
@@ -365,7 +315,7 @@ class _Recovery:
             )
         text = self._end.statement.encode()
         try:
-            stated = read_json(text, _Heads)
+            stated = read_json(text, Heads)
             signature = unb64(self._end.signature)
         except ValueError as error:
             raise SiloError("header_failure", str(error)) from None
@@ -381,7 +331,7 @@ class _Recovery:
             raise SiloError("wrong_silo")
         return {head.user: head for head in stated.heads}
 
-    def _check_log(self, user: str, person: _Person, head: _Head | None) -> None:
+    def _check_log(self, user: str, person: _Person, head: UserHead | None) -> None:
         log = Log(self._silo_id, id_bytes(user))
         last = head.at if head else 0
         for index in sorted(person.entries):
@@ -422,9 +372,9 @@ def _place_of(line: bytes) -> tuple[str, int]:
         return "", 0
 
 
-def _read_record(line: bytes) -> _Record:
+def _read_record(line: bytes) -> ExportRecord:
     try:
-        return read_json(line, _Record)
+        return read_json(line, ExportRecord)
     except ValueError as error:
         raise SiloError("header_failure", str(error)) from None
 
@@ -451,7 +401,7 @@ def _write_turn(out: Path, user: str, turn: Turn, doubt: SiloError | None) -> No
         "time": turn.time,
         "device": turn.device,
         "model": turn.reply.model,
-        "options": turn.asked.options,
+        "options": msgspec.to_builtins(turn.asked.options),
         "messages": [{"role": one.role, "content": one.content} for one in turn.asked.messages],
         "reply": turn.reply.content,
         "finish": turn.reply.finish,

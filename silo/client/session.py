@@ -25,7 +25,14 @@ from silo.client.history import (
     read_turn,
 )
 from silo.client.home import Home, Last, Profile, Secrets, Warn
-from silo.client.messages import (
+from silo.crypto.channel import Request, Seen
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
+from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
+from silo.crypto.keys import Enrolment, fingerprint, recipient_of
+from silo.crypto.opening import Opener, read_receipt
+from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from silo.errors import SiloError
+from silo.messages import (
     ChatEnd,
     Enrolments,
     Finish,
@@ -37,19 +44,13 @@ from silo.client.messages import (
     Me,
     Message,
     Models,
+    Options,
     Record,
     TurnState,
     TurnText,
     Usage,
     read_answer,
 )
-from silo.crypto.channel import Request, Seen
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
-from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
-from silo.crypto.keys import Enrolment, fingerprint, recipient_of
-from silo.crypto.opening import Opener, read_receipt
-from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
-from silo.errors import SiloError
 
 AGREE = 3
 """How often a request is sent again after the silo's and the device's knowledge were brought together."""
@@ -420,7 +421,13 @@ class Session:
         model: str | None,
         options: dict[str, Any],
     ) -> tuple[_Asked, dict[str, Any]]:
-        text = write_json(TurnText(messages=messages, model=model, options=options))
+        try:
+            checked = msgspec.convert(options, Options, strict=True)
+        except msgspec.ValidationError as error:
+            # "Expected `float` <= 2.0 - at `$.temperature`"
+            wanted, _, place = str(error).replace("`", "").partition(" - at $")
+            raise SiloError("bad_request", f"options{place}, {wanted.lower()}") from None
+        text = write_json(TurnText(messages=messages, model=model, options=checked))
         turn = new_id()
         before = hash_bytes(parent) if parent else NO_HASH
         place = TurnPlace(self._silo, self._user, id_bytes(thread), id_bytes(turn), before)

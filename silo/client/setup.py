@@ -13,8 +13,7 @@ import httpx
 import msgspec
 
 from silo.client.door import Broken, Door, Pin, Refused
-from silo.client.home import Home, Profile, Secrets, Warn, write_private
-from silo.client.messages import Me, NewUser, Setup, SetupDone, Statement, read_answer
+from silo.client.home import Home, Profile, Secrets, Warn
 from silo.client.session import key_mark
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64
 from silo.crypto.keyfile import is_locked, read_admin_key, write_admin_key
@@ -25,6 +24,8 @@ from silo.crypto.locks import lock_salt, make_password_lock, stretch
 from silo.crypto.opening import open_core, open_epochs, open_lock
 from silo.crypto.sealing import KIND_TURN, NO_HASH, Place, seal_record
 from silo.errors import SiloError
+from silo.files import write_private
+from silo.messages import Me, NewUser, Setup, SetupDone, Statement, read_answer
 
 _MARK = "#setup."
 _SIZES = (32, 32, 16)

@@ -44,6 +44,7 @@ LOCK_MAC = "securesilo/1 lock mac"
 LOCK = "securesilo/1 lock"
 
 KEY_FILE = "securesilo/1 key file"
+DEVICE_SECRETS = "securesilo/1 device secrets"
 
 
 def pack(label: str, *fields: bytes) -> bytes:

@@ -20,12 +20,12 @@ from typing import Any
 
 import msgspec
 
-from silo.client.messages import Setup
 from silo.crypto.channel import BODY, END, HEAD, PREFIX_SIZE, OpenedRequest, TransportKey, part, state_keys
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, read_json, unb64, write_json
 from silo.crypto.keyring import Document, Keyring, SignedKeyring, sign_keyring, verify_keyring
 from silo.crypto.keys import AdminKey, Recipient, Signer, fingerprint, setup_bearer
 from silo.crypto.sealing import KIND_TURN, NO_HASH, Place, SealedRecord, make_receipt, seal_record
+from silo.messages import Setup
 
 HOUR = 3_600_000
 Handler = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from silo.client.messages import Message
 from silo.client.session import End, Session
+from silo.messages import Message
 
 
 def ask(text: str) -> list[Message]:

@@ -12,11 +12,12 @@ import keyring.errors
 import msgspec
 import pytest
 
-from silo.client.home import Home, Profile, Secrets, default_folder, default_passphrase_file, write_private
+from silo.client.home import Home, Profile, Secrets, default_folder, default_passphrase_file
 from silo.crypto.channel import Seen
 from silo.crypto.encoding import b32, new_id
 from silo.crypto.keys import recipient_of
 from silo.errors import SiloError
+from silo.files import write_private
 
 SECRETS = Secrets(b"a" * 32, b"b" * 32, b"c" * 32)
 

@@ -241,7 +241,8 @@ def test_a_record_twice_is_a_replay(bench: Bench):
 
 def test_a_log_of_the_silos_own_making(bench: Bench, liar: Liar):
     # Re-made from the middle on, receipts and all: what the signed head says of it differs.
-    body = {"text": '{"messages":[],"model":null,"options":{}}', "signature": "", "turn": new_id(), "parent": None}
+    text = '{"messages":[{"role":"user","content":""}],"model":null,"options":{}}'
+    body = {"text": text, "signature": "", "turn": new_id(), "parent": None}
     del liar.records[1:]
     for _ in range(2):
         liar.records.append(liar.write(body | {"thread": new_id()}, "other"))
