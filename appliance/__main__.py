@@ -102,7 +102,8 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="silo-")))
         engine = make_engine(config.engine, config.model, folder, config.context, config.parallel, config.queue)
         stack.push_async_callback(engine.stop)
-        if not quiet:
+        talk = sys.stderr.isatty() and not quiet
+        if talk:
             say("starting the model …")
         started = asyncio.create_task(engine.start())
         stopped = asyncio.create_task(stop.wait())
@@ -117,7 +118,7 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
         stack.callback(sweeper.cancel)
         await announce(config, box, quiet)
         await stop.wait()
-        if not quiet:
+        if talk:
             say("stopping …")
 
 

@@ -68,6 +68,8 @@ async def _connected(url: str) -> AsyncIterator[dict[str, Any]]:
     config = tortoise_config(url)
     try:
         await Tortoise.init(config=config)
+        # At once: left to the first query, a connection that cannot be made leaves Tortoise's lock held for good.
+        await connections.get("default").create_connection(with_db=True)
         yield config
     except (BaseORMException, DBConnectionError, sqlite3.DatabaseError) as error:
         raise _told(error, url) from None
