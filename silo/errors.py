@@ -72,7 +72,7 @@ TABLE: dict[str, Row] = {
     "in_progress": Row(409, LATER, "this request is running already"),
     "already_done": Row(409, REFUSED, "this request ran already", "its receipt is in the detail"),
     "lost": Row(
-        409, LATER, "this request was begun and ended by a crash", "nothing of it was kept; send it again as a new one"
+        409, LATER, "this request was begun and came to nothing", "nothing of it was kept; send it again as a new one"
     ),
     # Sealed: the engine.
     "context_overflow": Row(

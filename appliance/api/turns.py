@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import shutil
-from collections.abc import Awaitable
+from dataclasses import replace
 
 from appliance.accounts.callers import Caller, Trusted
 from appliance.api.bodies import read_body
@@ -87,7 +87,7 @@ class Turn:
         text = read_body(body.text.encode(), TurnText, "text")
         return Job(
             messages=tuple(Message(one.role, one.content) for one in [*body.context, *text.messages]),
-            model=self._default_model() if text.model is None else text.model,
+            model=text.model or "",
             max_tokens=text.options.max_tokens,
             temperature=text.options.temperature,
             top_p=text.options.top_p,
@@ -96,11 +96,13 @@ class Turn:
             cache_salt=hmac.new(self._silo.salt_key, account.id.encode(), hashlib.sha256).hexdigest(),
         )
 
-    def _default_model(self) -> str:
-        models = self._silo.engine.models()
-        if not models:
-            raise SiloError("engine_down")
-        return models[0].id
+    async def _ask_engine(self) -> Finish:
+        if not self._job.model:
+            models = self._silo.engine.models()
+            if not models:
+                raise SiloError("engine_down")
+            self._job = replace(self._job, model=models[0].id)
+        return await self._silo.engine.run(self._job, self._heard)
 
     def start(self) -> None:
         """Begin, in a task of its own: a client that goes away does not stop it between two steps.
@@ -182,7 +184,7 @@ class Turn:
         usage: Usage | None = None
         finish: messages.Finish = "cut"
         trouble: SiloError | None = None
-        self._generating = asyncio.create_task(self._silo.engine.run(self._job, self._heard))
+        self._generating = asyncio.create_task(self._ask_engine())
         if self._cut:
             self._generating.cancel()
         try:
@@ -196,7 +198,8 @@ class Turn:
             logger().error("an engine failed", kind=type(error).__name__)
             finish, trouble = "failed", SiloError("engine_failed")
         if trouble and not self._text:
-            await self._mark(once.forget(self._caller.device.id, self._request))
+            # Kept as refused: who recorded it must not have it run later, when its person was told that it did not.
+            await self._mark("refused")
             raise trouble
         record: Kept | None = None
         try:
@@ -207,13 +210,13 @@ class Turn:
             logger().error("a record was not kept", kind=type(error).__name__)
             trouble = SiloError("not_kept")
         if record is None:
-            await self._mark(once.end(self._caller.device.id, self._request, "failed"))
+            await self._mark("failed")
         self.end = _end(finish, usage, record, trouble)
 
-    async def _mark(self, change: Awaitable[None]) -> None:
+    async def _mark(self, state: str) -> None:
         """Change what is written of the request. Where that fails it reads as lost, which is near enough."""
         try:
-            await change
+            await once.end(self._caller.device.id, self._request, state)
         except Exception as error:
             logger().error("a request was not marked", kind=type(error).__name__)
 

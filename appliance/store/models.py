@@ -99,14 +99,14 @@ class Wrap(Model):
 
 
 class Once(Model):
-    """A request that changes or generates, written down before it begins. Dies after 20 minutes."""
+    """A request that changes or generates, written down before it begins. Dies after 30 minutes."""
 
     id = fields.BigIntField(primary_key=True)
     device = fields.CharField(26)
     request = fields.CharField(26)
     time = fields.BigIntField(db_index=True)
     host = fields.CharField(26)  # the process that runs it, so that a crash is told from work
-    state = fields.CharField(8)  # running, done, failed
+    state = fields.CharField(8)  # running, done, failed, refused
     turn = fields.CharField(26, null=True)
 
     class Meta(Model.Meta):

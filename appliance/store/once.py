@@ -6,7 +6,8 @@ from appliance.store import models
 from appliance.store.rows import OnceRow
 from silo.errors import SiloError
 
-KEPT = 20 * 60_000
+KEPT = 30 * 60_000
+"""Milliseconds; a request's own time is good for 20 minutes at most, and a clock may be set back a little."""
 
 
 async def begin(device: str, request: str, turn: str | None, host: str, now: int) -> OnceRow | None:
@@ -34,13 +35,8 @@ async def known(device: str, request: str) -> OnceRow | None:
 
 
 async def end(device: str, request: str, state: str) -> None:
-    """Mark a request `done` or `failed`."""
+    """Mark a request `failed` (it ran, and was not kept) or `refused` (before the first word)."""
     await models.Once.filter(device=device, request=request).update(state=state)
-
-
-async def forget(device: str, request: str) -> None:
-    """A request that was refused before it did anything did not run, and may come again."""
-    await models.Once.filter(device=device, request=request).delete()
 
 
 async def running(user: str, turn: str) -> OnceRow | None:

@@ -299,8 +299,9 @@ class Door:
                 failure, sent = broken, sent or broken.sent
                 broken.sent = sent
             except Refused as refused:
-                # The clock is refused before anything runs, so a new time makes no second request of it.
-                if refused.code != "clock" or adopt:
+                # The clock is refused before anything runs, so a new time makes no second request of it, unless an
+                # earlier try of it may have arrived (SPEC 4.3).
+                if refused.code != "clock" or adopt or sent:
                     raise
                 adopt = True
                 self._keys = []

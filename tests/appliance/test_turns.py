@@ -84,14 +84,14 @@ def test_a_client_going_away_before_the_first_word_keeps_nothing(start: Start) -
     until(lambda: engine.running() == 1, 5)
     connection.close()
     until(lambda: engine.running() == 0, 1)
-    until(lambda: state_of(device, body["turn"]) == "not_found", 5)
+    until(lambda: state_of(device, body["turn"]) == "lost", 5)
     assert device.history() == []
     with behind(served) as database:
-        assert database.execute("SELECT count(*) FROM once").fetchone() == (0,)
-    # It did not run, and so may come again: the same request, sealed anew.
-    answered = device.ask("POST", "/chat", body, id=request.id, time=request.time)
-    assert answered.status == 200
-    assert answered.end["kept"]["index"] == 1
+        assert database.execute("SELECT state FROM once").fetchone() == ("refused",)
+    # Who recorded it cannot have it run now; its person may ask anew.
+    again = device.ask("POST", "/chat", body, id=request.id, time=request.time)
+    assert (again.status, again.code) == (409, "lost")
+    assert device.chat("anew").end["kept"]["index"] == 1
 
 
 def test_a_client_going_away_in_the_middle_of_its_request_leaves_no_trace(start: Start) -> None:
@@ -121,8 +121,8 @@ def test_clients_that_go_away_at_any_moment_leave_a_whole_log(start: Start) -> N
     log = Log(device.silo, device.user)
     walk_log(device, log)
     assert log.at == states.count("kept") == len(device.history())
-    # One that was not kept may be asked again, the silo says nothing of a crash.
-    assert "lost" not in states
+    # One that was begun and not kept stays written down; one that never arrived is unknown.
+    assert set(states) <= {"kept", "lost", "not_found"}
     assert device.chat("and now").end["kept"]["index"] == log.at + 1
     assert '"level": "error"' not in served.log.read_text()
 
@@ -316,7 +316,7 @@ def test_an_engine_killed_before_the_first_word_is_a_refusal(serve: Serve, new_d
     answered = device.ask("POST", "/chat", body)
     assert (answered.status, answered.code) == (502, "engine_failed")
     assert device.history() == []
-    assert state_of(device, body["turn"]) == "not_found"
+    assert state_of(device, body["turn"]) == "lost"
 
 
 def test_a_busy_engine_is_a_refusal_that_says_when(start: Start) -> None:
@@ -328,8 +328,10 @@ def test_a_busy_engine_is_a_refusal_that_says_when(start: Start) -> None:
     assert 1 <= answered.json["error"]["retry_after"] <= 60
     reply.leave()
     until(lambda: engine.running() == 0, 1)
-    # What was refused did not run: the same request is taken now.
-    assert device.ask("POST", "/chat", body, id=request.id, time=request.time).status == 200
+    # Its person was told that it did not run, so it never does; the next try is a request of its own.
+    again = device.ask("POST", "/chat", body, id=request.id, time=request.time)
+    assert (again.status, again.code) == (409, "lost")
+    assert device.ask("POST", "/chat", body).status == 200
 
 
 def test_one_that_waits_in_the_queue_may_go_away(start: Start) -> None:
@@ -340,7 +342,7 @@ def test_one_that_waits_in_the_queue_may_go_away(start: Start) -> None:
     until(lambda: state_of(device, body["turn"]) == "running", 5)
     assert device.chat("no room").code == "engine_busy"
     waiting.close()
-    until(lambda: state_of(device, body["turn"]) == "not_found", 5)
+    until(lambda: state_of(device, body["turn"]) == "lost", 5)
     reply.leave()
     until(lambda: engine.running() == 0, 1)
     assert engine.last()["messages"][-1]["content"].startswith("chunks 1000")
@@ -354,7 +356,7 @@ def test_a_conversation_beyond_the_context_is_refused_before_any_word(start: Sta
         answered = device.ask("POST", "/chat", body)
         assert (answered.status, answered.code) == (400, "context_overflow")
         assert answered.json["error"]["limit"] == 128
-        assert state_of(device, body["turn"]) == "not_found"
+        assert state_of(device, body["turn"]) == "lost"
     assert device.history() == []
     assert engine.running() == 0
     assert device.chat("short").status == 200

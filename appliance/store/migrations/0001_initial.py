@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
                 "app": "store",
                 "unique_together": (("device", "request"),),
                 "pk_attr": "id",
-                "table_description": "A request that changes or generates, written down before it begins. Dies after 20 minutes.",
+                "table_description": "A request that changes or generates, written down before it begins. Dies after 30 minutes.",
             },
             bases=["Model"],
         ),
