@@ -2,3 +2,5 @@
 
 Nothing in here may import the appliance, its web framework or its database.
 """
+
+__version__ = "0.1.0"

@@ -16,6 +16,7 @@ from appliance.data import held
 from appliance.siloctl import export
 from appliance.store import database, keyrings, people, records
 from appliance.terminal import fail, now, say, settings
+from silo import __version__
 from silo.crypto.encoding import b32
 from silo.errors import REFUSED, SiloError
 
@@ -46,6 +47,7 @@ def ending(work: Callable[[], Any]) -> Any:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="siloctl")
 @click.option("--data", help="The silo's data folder (SILO_DATA).")
 @click.pass_context
 def main(context: click.Context, data: str | None) -> None:

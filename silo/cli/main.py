@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click_default_group import DefaultGroup
 
+from silo import __version__
 from silo.cli import chat, init, logs, models, prompt, recover, screen, status
 from silo.errors import USAGE, SiloError
 
@@ -37,6 +38,7 @@ class Verbs(DefaultGroup):
     default_if_no_args=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(__version__, prog_name="silo")
 def cli() -> None:
     """Chat with the models of your own silo.
 
