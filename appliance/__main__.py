@@ -18,7 +18,7 @@ from appliance.accounts import setup
 from appliance.accounts.box import Box, claim_database, open_box
 from appliance.api.app import create_app, serving
 from appliance.config import Config
-from appliance.data import held
+from appliance.data import held, listening
 from appliance.engine import make_engine
 from appliance.store import database, once, people
 from appliance.terminal import fail, now, say, settings
@@ -114,6 +114,7 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
         await started
         app = create_app(config, engine, now)
         await stack.enter_async_context(serving(app, listener))
+        stack.enter_context(listening(config.data, config.address))
         sweeper = asyncio.create_task(sweep())
         stack.callback(sweeper.cancel)
         await announce(config, box, quiet)
@@ -131,9 +132,12 @@ async def sweep() -> None:
 
 async def announce(config: Config, box: Box, quiet: bool) -> None:
     """`ready LINK` on stdout: the setup link until there is an administrator, the plain URL afterwards."""
-    link = config.address if await people.users() else await setup.new_link(box, config.address, now())
+    set_up = bool(await people.users())
+    link = config.address if set_up else await setup.new_link(box, config.address, now())
     if not quiet:
         say(f"fingerprint  {box.spoken}")
+        if not set_up:
+            say("no administrator yet; in another terminal: silo init 'LINK', with the link below")
     click.echo(f"ready {link}")
     sys.stdout.flush()
 
