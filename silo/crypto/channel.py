@@ -194,8 +194,8 @@ class OpenedRequest:
         return any(self.device)
 
     def check_signature(self, device_public: bytes | None) -> None:
-        """Raises SiloError `forged` unless the device's Ed25519 key signed this header for this silo, key and
-        sealing. Without a device the signature must be zeros."""
+        """Raises SiloError `forged` unless the device's Ed25519 key signed this header for this silo, key, device
+        and sealing. Without a device the signature must be zeros."""
         if device_public is None:
             if self.has_device or any(self.signature):
                 raise SiloError("forged")
@@ -204,7 +204,7 @@ class OpenedRequest:
             device_public,
             self.signature,
             labels.DOOR_SIGNATURE,
-            *_signed(self._destination, self._sealed_key, self._text),
+            *_signed(self._destination, self.device, self._sealed_key, self._text),
         )
 
     def body(self, limit: int) -> WholeOpener:
@@ -217,8 +217,8 @@ class OpenedRequest:
         return ReplySealer(hash_bytes(self.header.reply), self._transcript)
 
 
-def _signed(destination: Destination, sealed_key: bytes, text: bytes) -> tuple[bytes, ...]:
-    return destination.silo, destination.identity, fingerprint(destination.public)[:8], sealed_key, text
+def _signed(destination: Destination, device: bytes, sealed_key: bytes, text: bytes) -> tuple[bytes, ...]:
+    return destination.silo, destination.identity, fingerprint(destination.public)[:8], device, sealed_key, text
 
 
 # --- replies (SPEC 4.4) ---
@@ -382,7 +382,7 @@ def seal_request(
     sealed_key = _hpke.seal(destination.public, header_key, pack(labels.DOOR_HEADER, *context))
     signature = bytes(_SIGNATURE)
     if signer:
-        signature = signer.sign(labels.DOOR_SIGNATURE, *_signed(destination, sealed_key, text))
+        signature = signer.sign(labels.DOOR_SIGNATURE, *_signed(destination, device, sealed_key, text))
     plain = (device + signature + text).ljust(HEADER_SIZE, b"\x00")
     prefix = bytes([VERSION]) + sealed_key
     # The header key seals this one header, so a nonce of zeros is used once.

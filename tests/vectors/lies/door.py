@@ -16,6 +16,7 @@ from lies import (
     IDENTITY,
     IDENTITY_MARK,
     NOW,
+    OTHER_DEVICE,
     OTHER_DEVICE_KEY,
     OTHER_IDENTITY,
     OTHER_SILO,
@@ -76,6 +77,7 @@ class Door:
     signed_silo: bytes = SILO
     signed_identity: bytes = IDENTITY_MARK
     signed_transport: bytes = TRANSPORT_SEED
+    signed_device: bytes | None = None
     signed_label: str = labels.DOOR_SIGNATURE
     signed_sealing: bytes | None = None
     signed_text: bytes | None = None
@@ -101,6 +103,7 @@ class Door:
                 self.signed_silo,
                 self.signed_identity,
                 key_id,
+                self.signed_device or self.device,
                 self.signed_sealing or sealed_key,
                 self.signed_text or self.text,
             )
@@ -239,6 +242,12 @@ for _name, _expect, _lie, _door in (
         "forged",
         "the signature of an earlier sealing of the same header",
         Door(signed_sealing=Door().prefix()[1:1169]),
+    ),
+    (
+        "signature-for-other-device",
+        "forged",
+        "signed for another device id, under which the same key is enrolled",
+        Door(signed_device=OTHER_DEVICE),
     ),
     ("signature-other-label", "forged", "signed under the label of a turn", Door(signed_label=labels.TURN)),
     ("signature-missing", "forged", "a device, and zeros for a signature", Door(signer=None)),
