@@ -38,3 +38,22 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def listening(folder: Path, address: str) -> Iterator[None]:
+    """Note where the silo of this folder is reached, for the verbs of the box: `up` may have been told on its line."""
+    path = folder / "address"
+    path.write_text(f"{address}\n", "utf-8")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def listens_at(folder: Path) -> str | None:
+    """Where the silo of this folder is reached; None where none runs."""
+    try:
+        return (folder / "address").read_text("utf-8").strip() or None
+    except (OSError, ValueError):
+        return None

@@ -71,7 +71,7 @@ class Box:
         proposed = self.folder / PROPOSED
         if not proposed.exists():
             return
-        if stored is not None and proposed.read_text("ascii").strip() == b32(stored):
+        if stored is not None and proposed.read_bytes().strip() == b32(stored).encode():
             proposed.replace(self.folder / PIN)
         else:
             proposed.unlink()

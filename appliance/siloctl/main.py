@@ -12,7 +12,7 @@ import click
 from appliance.accounts import setup
 from appliance.accounts.box import Box, check_database, open_box
 from appliance.config import Config
-from appliance.data import held
+from appliance.data import held, listens_at
 from appliance.siloctl import export
 from appliance.store import database, keyrings, people, records
 from appliance.terminal import fail, now, say, settings
@@ -55,6 +55,10 @@ def main(context: click.Context, data: str | None) -> None:
     context.obj = data
 
 
+def _address(config: Config) -> str:
+    return config.url or listens_at(config.data) or config.address
+
+
 @main.command("setup-link")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 @click.pass_obj
@@ -67,7 +71,7 @@ def setup_link(data: str | None, as_json: bool) -> None:
     async def verb(config: Config, box: Box) -> str:
         if await people.users():
             raise SiloError("setup_used")
-        return await setup.new_link(box, config.address, now())
+        return await setup.new_link(box, _address(config), now())
 
     link = run(data, verb)
     click.echo(json.dumps({"link": link, "hours": setup.LIFE // 3_600_000}) if as_json else link)
@@ -88,7 +92,7 @@ def status(data: str | None) -> None:
         return {
             "silo": b32(box.silo),
             "fingerprint": b32(box.fingerprint),
-            "url": config.address,
+            "url": _address(config),
             "keyring": newest.version if newest else None,
             "users": len(users),
             "records": sum(head.at for head in heads),
