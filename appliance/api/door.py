@@ -15,6 +15,7 @@ from appliance.api.routes import SMALL, Answer, Asked, Route, find
 from appliance.api.shape import SHAPES
 from appliance.api.state import Silo
 from appliance.api.turns import Turn, error_object
+from appliance.api.wire import Wire
 from appliance.log import logger
 from silo.crypto.channel import BODY, END, HEAD, PREFIX_SIZE, OpenedRequest, part
 from silo.crypto.encoding import new_id, padme, write_json
@@ -238,7 +239,8 @@ async def _generate(
             raise turn.refused
         response = await request.respond(content_type=_TYPE, headers=HEADERS)
         assert response is not None
-        await SHAPES[silo.config.shape](turn, opened.reply(), response.send)
+        await response.send(b"")
+        await SHAPES[silo.config.shape](turn, opened.reply(), Wire(request), silo.beat)
         logger().info("answered", verb="chat", status=200, finish=turn.end.finish if turn.end else "none")
         return None
     finally:

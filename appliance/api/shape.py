@@ -1,21 +1,18 @@
 """The shape of generated answers: when frames leave, and how large they are (SPEC 4.6)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from appliance.api.turns import Turn
+from appliance.api.wire import Wire
+from appliance.beat import Beat
 from silo.crypto.channel import BODY, END, HEAD, ReplySealer, part
 from silo.crypto.encoding import write_json
 from silo.crypto.frames import PAYLOAD, STEP
 
-Send = Callable[[bytes], Awaitable[None]]
-
-BEAT = 0.05
-"""Seconds from one frame to the next in `steady`."""
 FRAME = 2048
 """Plaintext bytes of a `steady` frame."""
 FLUSH = 0.03
-"""Seconds within which `fast` sends what has come."""
+"""Seconds until `fast` tries again with a client that reads slowly."""
 _PART = 4
 _HEAD = part(HEAD, write_json({"status": 200, "headers": {"content-type": "text/plain; charset=utf-8"}}))
 
@@ -49,12 +46,13 @@ class _Outbox:
 
     def take(self, room: int) -> bytes:
         """Up to `room` bytes of payload."""
-        out = self._from_pending(room)
-        if len(out) + _PART < room and (text := self._turn.take(room - len(out) - _PART)):
-            out += part(BODY, text)
-        if self._turn.end is not None and not self._ended and not self._turn.waiting and not self._pending:
+        turn = self._turn
+        out = self._from_pending(room) if self._pending else b""
+        if turn.waiting and len(out) + _PART < room:
+            out += part(BODY, turn.take(room - len(out) - _PART))
+        if turn.end is not None and not self._ended and not turn.waiting and not self._pending:
             self._ended = True
-            self._pending += part(END, write_json(self._turn.end))
+            self._pending += part(END, write_json(turn.end))
             out += self._from_pending(room - len(out))
         return out
 
@@ -64,41 +62,83 @@ class _Outbox:
         return out
 
 
-async def steady(turn: Turn, sealer: ReplySealer, send: Send) -> None:
-    """The first frame with the first word, then one every 50 ms, cover until the count is one of the stops."""
-    clock = asyncio.get_running_loop().time
-    outbox = _Outbox(turn)
-    due, frames, lead = clock(), 0, sealer.salt
-    while True:
-        payload = outbox.take(FRAME - 4)
-        frames += 1
-        last = outbox.empty and is_stop(frames)
-        await send(lead + sealer.frame(payload, FRAME, last))
-        if last:
+class _Sender:
+    """Carries one answer out, frame by frame, in calls that a timer or the turn makes."""
+
+    def __init__(self, turn: Turn, sealer: ReplySealer, wire: Wire) -> None:
+        self._outbox = _Outbox(turn)
+        self._sealer = sealer
+        self._wire = wire
+        self._lead = sealer.salt
+        self._frames = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Set when the last frame is on its way, or to what went wrong."""
+
+    def send(self) -> None:
+        """One frame. None while the client has not taken the one before: what waits is in the turn, as text."""
+        if self._wire.full or self.done.done():
             return
-        lead = b""
-        due += BEAT
-        # A sender that was held up does not hurry: two frames at once would tell that it was.
-        due = max(due, clock())
-        await asyncio.sleep(due - clock())
+        try:
+            payload, size, last = self._next()
+            self._frames += 1
+            self._wire.write(self._lead + self._sealer.frame(payload, size, last))
+            self._lead = b""
+            if last:
+                self.done.set_result(None)
+        except Exception as error:
+            self.done.set_exception(error)
+
+    def _next(self) -> tuple[bytes, int, bool]:
+        """The next frame's payload, its size in bytes, and whether it is the last."""
+        raise NotImplementedError
 
 
-async def fast(turn: Turn, sealer: ReplySealer, send: Send) -> None:
-    """What has come, within 30 ms, padded to 256 bytes."""
-    outbox = _Outbox(turn)
-    lead = sealer.salt
-    while True:
-        payload = outbox.take(PAYLOAD)
-        size = -(-(4 + len(payload)) // STEP) * STEP
-        last = outbox.empty
-        await send(lead + sealer.frame(payload, size, last))
-        if last:
-            return
-        lead = b""
-        await asyncio.sleep(FLUSH)
-        while not outbox.has_some:
-            turn.wake.clear()
-            await turn.wake.wait()
+class _Steady(_Sender):
+    def _next(self) -> tuple[bytes, int, bool]:
+        payload = self._outbox.take(FRAME - 4)
+        return payload, FRAME, self._outbox.empty and is_stop(self._frames + 1)
+
+
+class _Fast(_Sender):
+    _asked = False
+
+    def _next(self) -> tuple[bytes, int, bool]:
+        payload = self._outbox.take(PAYLOAD)
+        return payload, -(-(4 + len(payload)) // STEP) * STEP, self._outbox.empty
+
+    def soon(self) -> None:
+        """Send when everything that comes in this moment is there."""
+        if not self._asked:
+            self._asked = True
+            asyncio.get_running_loop().call_soon(self._send_all)
+
+    def _send_all(self) -> None:
+        self._asked = False
+        self.send()
+        if self._outbox.has_some and not self.done.done():
+            # The client is slow, or there is more than a frame can hold.
+            self._asked = True
+            asyncio.get_running_loop().call_later(FLUSH, self._send_all)
+
+
+async def steady(turn: Turn, sealer: ReplySealer, wire: Wire, beat: Beat) -> None:
+    """The first frame with the first word, then one at each beat, cover until the count is one of the stops."""
+    sender = _Steady(turn, sealer, wire)
+    sender.send()
+    leave = beat.join(sender.send)
+    try:
+        await sender.done
+    finally:
+        leave()
+
+
+async def fast(turn: Turn, sealer: ReplySealer, wire: Wire, beat: Beat) -> None:
+    """What has come, at once, padded to 256 bytes. The engine hands over what comes close together in one go,
+    within 28 ms: there is nothing to wait for here."""
+    sender = _Fast(turn, sealer, wire)
+    turn.news = sender.soon
+    sender.soon()
+    await sender.done
 
 
 SHAPES = {"steady": steady, "fast": fast}

@@ -11,6 +11,7 @@ from appliance.accounts.box import Box
 from appliance.accounts.trust import Trust
 from appliance.api.sources import Buckets, Sources, Throttle
 from appliance.api.transport import TransportKeys
+from appliance.beat import Beat
 from appliance.config import Config
 from appliance.engine import Engine
 from silo.crypto.encoding import new_id
@@ -45,6 +46,8 @@ class Silo:
         self.buckets = Buckets(config.door_rate, max(400, 2 * config.door_rate), time.monotonic)
         self.setup_throttle = Throttle(time.monotonic)
         self.setting_up = asyncio.Lock()
+        self.beat = Beat(0.05, places=10)
+        """When frames of the shape `steady` leave (SPEC 4.6)."""
         self.salt_key = secrets.token_bytes(32)
         """Separates the prefix caches of users; gone with the process."""
         self.turns: dict[tuple[str, str], Running] = {}

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
 from appliance.accounts.callers import Caller, Trusted
@@ -69,6 +70,8 @@ class Turn:
         self._cut = False
         self.wake = asyncio.Event()
         """Set when there is text to take, or the end, or a refusal."""
+        self.news: Callable[[], None] = self.wake.set
+        """Called each time there is; who carries the reply out may put its own here."""
         self.refused: SiloError | None = None
         """Why it ended before the first word."""
         self.end: ChatEnd | None = None
@@ -162,7 +165,7 @@ class Turn:
     def _heard(self, text: str) -> None:
         self._text.append(text)
         self._unsent += text.encode()
-        self.wake.set()
+        self.news()
 
     async def _run(self) -> None:
         try:
@@ -178,7 +181,7 @@ class Turn:
             else:
                 self.refused = SiloError("internal")
         finally:
-            self.wake.set()
+            self.news()
 
     async def _generate(self) -> None:
         usage: Usage | None = None
