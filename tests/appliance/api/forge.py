@@ -57,10 +57,15 @@ class Forged:
         """Another one, changed."""
         return replace(self, **changes)
 
+    @property
+    def device_id(self) -> bytes:
+        """The device id in the header."""
+        return self.device.device if self.name is None else self.name
+
     def signed(self, sealed_key: bytes, text: bytes) -> bytes:
         """What an honest device signs."""
         to = self.device.destination or self.device.fetch_keys()
-        return self.device.signer.sign(labels.DOOR_SIGNATURE, *signed_fields(to, sealed_key, text))
+        return self.device.signer.sign(labels.DOOR_SIGNATURE, *signed_fields(to, self.device_id, sealed_key, text))
 
     def data(self) -> tuple[bytes, ReplyOpener]:
         """The bytes to POST, and the opener of their answer."""
@@ -71,7 +76,7 @@ class Forged:
         info = (bytes([self.version]), to.silo, to.identity, fingerprint(to.public))
         sealed_key = _hpke.seal(to.public, header_key, pack(labels.DOOR_HEADER, *info))
         signature = (self.sign or self.signed)(sealed_key, text)
-        plain = (self.device.device if self.name is None else self.name) + signature + text
+        plain = self.device_id + signature + text
         prefix = bytes([self.version]) + sealed_key
         plain = plain.ljust(HEADER_SIZE - len(self.after), b"\0") + self.after
         prefix += AESGCM(header_key).encrypt(bytes(12), plain, prefix)
@@ -98,9 +103,9 @@ class Forged:
         return write_json({name: value for name, value in (honest | self.fields).items() if value is not ...})
 
 
-def signed_fields(to: Destination, sealed_key: bytes, text: bytes) -> tuple[bytes, ...]:
+def signed_fields(to: Destination, device: bytes, sealed_key: bytes, text: bytes) -> tuple[bytes, ...]:
     """What a header's signature covers (SPEC 4.2)."""
-    return to.silo, to.identity, fingerprint(to.public)[:8], sealed_key, text
+    return to.silo, to.identity, fingerprint(to.public)[:8], device, sealed_key, text
 
 
 def framed(*pieces: bytes, last: int = -1) -> Frames:

@@ -338,14 +338,16 @@ def wrong_signatures(house: House) -> dict[str, Forged]:
     other, key = Signer(), device.signer
     fresh = Destination(to.silo, to.identity, recipient_of(secrets.token_bytes(32)).public)
 
-    def by(signer: Signer, label: str = labels.DOOR_SIGNATURE, to: Destination = to) -> Callable[[bytes, bytes], bytes]:
-        return lambda sealed_key, text: signer.sign(label, *signed_fields(to, sealed_key, text))
+    def by(
+        signer: Signer, label: str = labels.DOOR_SIGNATURE, to: Destination = to, name: bytes = device.device
+    ) -> Callable[[bytes, bytes], bytes]:
+        return lambda sealed_key, text: signer.sign(label, *signed_fields(to, name, sealed_key, text))
 
     seen: list[bytes] = []
 
     def once(sealed_key: bytes, text: bytes) -> bytes:
         # Signed once, for the first sealing: a header taken off one request and put into another.
-        seen.append(key.sign(labels.DOOR_SIGNATURE, *signed_fields(to, sealed_key, text)))
+        seen.append(key.sign(labels.DOOR_SIGNATURE, *signed_fields(to, device.device, sealed_key, text)))
         return seen[0]
 
     replayed = ours.bend(sign=once)
@@ -359,6 +361,7 @@ def wrong_signatures(house: House) -> dict[str, Forged]:
         "for another silo": ours.bend(sign=by(key, to=Destination(secrets.token_bytes(16), to.identity, to.public))),
         "for another identity": ours.bend(sign=by(key, to=Destination(to.silo, bytes(32), to.public))),
         "for another key": ours.bend(sign=by(key, to=fresh)),
+        "for another device": ours.bend(sign=by(key, name=secrets.token_bytes(16))),
         "for another sealing": replayed,
         "of another text": ours.bend(sign=lambda sealed, text: by(key)(sealed, text + b" ")),
         "of nothing": ours.bend(sign=lambda *_: key.sign(labels.DOOR_SIGNATURE)),
