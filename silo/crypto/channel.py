@@ -47,6 +47,8 @@ PREFIX_SIZE = 1 + HEADER_KEY_SEALED + HEADER_SEALED
 SALT_SIZE = 32
 KEY_LIFE = 25 * 3_600_000
 """The longest life of a transport key that a client accepts, in milliseconds."""
+CLOCK_SLACK = 10 * 60_000
+"""How far a client's clock and the silo's may be apart (SPEC 4.3), in milliseconds, either way."""
 
 _DEVICE = 16
 _SIGNATURE = 64
@@ -418,13 +420,14 @@ class Keys:
     destinations: list[Destination]
 
 
-def read_keys(answer: bytes, silo: bytes, identity: bytes, nonce: str | None) -> Keys:
+def read_keys(answer: bytes, silo: bytes, identity: bytes, nonce: str | None, clock: int | None = None) -> Keys:
     """The transport keys in `answer`, freshest first.
 
-    `silo` is the silo's id, `identity` the pinned fingerprint, `nonce` what was sent (None: not compared,
-    as for the keys inside `stale_key`). Raises SiloError `bad_reply` for what is no such answer,
-    `wrong_silo` for another silo or identity, `forged`, `replay` for another nonce, `stale` for keys
-    that are not alive by the silo's own clock or live longer than 25 h.
+    `silo` is the silo's id, `identity` the pinned fingerprint, `nonce` what was sent. Without one the answer
+    may be old (the keys inside `stale_key`, or kept from before), so its keys are held to `clock`, the
+    client's own, in milliseconds; None: not compared. Raises SiloError `bad_reply` for what is no such answer,
+    `wrong_silo` for another silo or identity, `forged`, `replay` for another nonce, `stale` where no key is
+    alive by the silo's clock and by `clock`, or all live longer than 25 h.
     """
     try:
         signed = read_json(answer, _Signed)
@@ -444,7 +447,9 @@ def read_keys(answer: bytes, silo: bytes, identity: bytes, nonce: str | None) ->
     alive = [
         Destination(silo, identity, public, one.since, one.until)
         for public, one in zip(publics, stated.keys, strict=True)
-        if one.since <= stated.now < one.until and one.until - one.since <= KEY_LIFE
+        if one.since <= stated.now < one.until
+        and one.until - one.since <= KEY_LIFE
+        and (nonce is not None or clock is None or one.since - CLOCK_SLACK <= clock < one.until + CLOCK_SLACK)
     ]
     if not alive:
         raise SiloError("stale")

@@ -18,7 +18,7 @@ TEXTS = {
     *("json", "text", "answer", "nonce", "statement-json", "keyring", "document", "signer", "lock"),
 }
 STRINGS = {"string", "file", "password", "passphrase"}
-NUMBERS = {"count", "limit", "index", "epoch", "version", "at", "time", "now"}
+NUMBERS = {"count", "limit", "index", "epoch", "version", "at", "time", "now", "clock"}
 
 
 class Vector:

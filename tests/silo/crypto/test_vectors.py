@@ -320,7 +320,8 @@ def _reply(v: Vector, out: Released) -> None:
 @runs("keys")
 def _keys(v: Vector, _: Released) -> None:
     nonce = v.text("nonce") if "nonce" in v else None
-    keys = read_keys(v.text("answer").encode(), v.data("silo"), v.data("identity"), nonce)
+    clock = v.number("clock") if "clock" in v else None
+    keys = read_keys(v.text("answer").encode(), v.data("silo"), v.data("identity"), nonce, clock)
     same(v, "now", keys.now)
     same(v, "key-id", *(key.key_id for key in keys.destinations))
     same(v, "statement-json", msgspec.json.decode(v.text("answer"))["statement"])

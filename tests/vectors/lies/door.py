@@ -537,6 +537,52 @@ def keys_no_nonce() -> Fields:
     return [*_keys(answer(statement(nonce=None)), None), ("now", NOW), _key_id(TRANSPORT_SEED)]
 
 
+def _unasked(clock: int, *keys: dict[str, Any]) -> Fields:
+    """An answer that nobody asked for, at this moment of the client's clock."""
+    text = statement(nonce=None, keys=list(keys) or [stated()])
+    return [*_keys(answer(text), None), ("clock", clock), ("now", NOW)]
+
+
+_MINUTES = 60_000
+_BEGIN, _END = NOW - HOUR, NOW + 23 * HOUR
+
+for _name, _lie, _clock in (
+    (
+        "clock-behind",
+        "no nonce was sent, and the key begins in 10 minutes of the client's clock",
+        _BEGIN - 10 * _MINUTES,
+    ),
+    ("clock-ahead", "no nonce was sent, and the key ended just under 10 minutes ago", _END + 10 * _MINUTES - 1),
+):
+    tell(
+        f"keys-{_name}",
+        "keys",
+        "success",
+        _lie,
+        lambda clock=_clock: [*_unasked(clock), _key_id(TRANSPORT_SEED)],
+    )
+
+
+@lie("keys", "success", "the client's own nonce is echoed, so that its clock, a year behind, does not matter")
+def keys_clock_and_nonce() -> Fields:
+    clock = NOW - 365 * 24 * HOUR
+    return [*_keys(answer(statement())), ("clock", clock), ("now", NOW), _key_id(TRANSPORT_SEED)]
+
+
+@lie("keys", "success", "no nonce was sent, and of two keys one has ended by the client's clock")
+def keys_clock_one_ended() -> Fields:
+    two = (stated(OTHER_TRANSPORT_SEED, NOW - 24 * HOUR + 1, NOW + 1), stated())
+    return [*_unasked(NOW + HOUR, *two), _key_id(TRANSPORT_SEED)]
+
+
+for _name, _lie, _clock in (
+    ("clock-replayed", "an answer of last year, which nobody asked for", NOW + 365 * 24 * HOUR),
+    ("clock-ended", "no nonce was sent, and the key ended 10 minutes ago", _END + 10 * _MINUTES),
+    ("clock-not-yet", "no nonce was sent, and the key begins in more than 10 minutes", _BEGIN - 10 * _MINUTES - 1),
+):
+    tell(f"keys-{_name}", "keys", "stale", _lie, lambda clock=_clock: _unasked(clock)[:-1])
+
+
 @lie("keys", "success", "two keys in their hour of overlap; the fresher one is used first")
 def keys_overlap() -> Fields:
     two = [stated(OTHER_TRANSPORT_SEED, NOW - 24 * HOUR + 1, NOW + 1), stated()]
