@@ -3,6 +3,7 @@
 Nothing in the appliance may import this file: the silo can write, and cannot read back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from silo.crypto import _hpke, labels
@@ -129,6 +130,13 @@ def check_receipt(receipt: bytes, identity: bytes, core: bytes) -> Receipt:
     return read
 
 
+def check_recipients(receipt: Receipt, named: Sequence[bytes]) -> None:
+    """Raises SiloError `forged` unless the record was sealed to exactly the keys that its request named: fingerprints
+    of account key, vault epoch and that keyring's extras for the user, in this order (SPEC 7.4)."""
+    if receipt.recipients != tuple(named):
+        raise SiloError("forged", "the receipt names other keys than those accepted")
+
+
 @dataclass(frozen=True)
 class Envelope:
     """A record as the silo hands it out: nothing in it is proven yet."""
@@ -172,22 +180,37 @@ def open_record(envelope: Envelope, openers: list[Opener], silo: bytes, user: by
 class Log:
     """Walks one user's log: each entry must follow the one before (SPEC 7.3)."""
 
-    def __init__(self, silo: bytes, user: bytes, at: int = 0, entry: bytes = NO_HASH) -> None:
-        """From its beginning, or from an entry (index, entry hash) that the opener has accepted before."""
+    def __init__(
+        self, silo: bytes, user: bytes, at: int = 0, entry: bytes = NO_HASH, seen: tuple[int, bytes] | None = None
+    ) -> None:
+        """From its beginning, or from an entry (index, entry hash) that the opener has accepted before.
+
+        `seen` is the newest entry that it has accepted: `step` and `check` hold the log to it.
+        """
         self._silo = silo
         self._user = user
+        self._seen = seen
         self.at = at
         self.hash = entry
 
     def step(self, index: int, thread: bytes, core: bytes) -> None:
-        """Take the next entry: its index, thread and core hash. Raises SiloError `forged` for any other index."""
+        """Take the next entry: its index, thread and core hash. Raises SiloError `forged` for any other index, and
+        where it differs from what was seen there."""
         if index != self.at + 1:
             raise SiloError("forged", f"the log goes from {self.at} to {index}")
         self.hash = log_entry(self.hash, self._silo, self._user, index, thread, core)
         self.at = index
+        if self._seen and self._seen[0] == index:
+            self._compare(self._seen[1])
 
     def check(self, entry: bytes) -> None:
-        """Raises SiloError `forged` unless the log stands at this entry hash."""
+        """Raises SiloError `forged` unless the log ends here, at this entry hash; `stale` where it ends before what
+        was seen."""
+        self._compare(entry)
+        if self._seen and self.at < self._seen[0]:
+            raise SiloError("stale", f"the log ends at {self.at}, and {self._seen[0]} was seen")
+
+    def _compare(self, entry: bytes) -> None:
         if not same(self.hash, entry):
             raise SiloError("forged", f"the log differs at {self.at}")
 

@@ -39,6 +39,7 @@ from silo.crypto.opening import (
     Log,
     Opener,
     check_receipt,
+    check_recipients,
     open_core,
     open_epochs,
     open_lock,
@@ -366,6 +367,8 @@ def _wrap(v: Vector, _: Released) -> None:
 @runs("receipt")
 def _receipt(v: Vector, _: Released) -> None:
     read = check_receipt(v.data("receipt"), v.data("identity"), v.data("core"))
+    if "named" in v:
+        check_recipients(read, v.datas("named"))
     same(v, "core-hash", read.core_hash)
     same(v, "entry-hash", read.entry_hash)
     same(v, "recipient", *read.recipients)
@@ -382,7 +385,8 @@ def _record(v: Vector, out: Released) -> None:
 
 @runs("log")
 def _log(v: Vector, _: Released) -> None:
-    log = Log(v.data("silo"), v.data("user"), v.number("at"), v.data("start"))
+    seen = [(int.from_bytes(index, "big"), entry) for index, entry in v.tuples("seen")]
+    log = Log(v.data("silo"), v.data("user"), v.number("at"), v.data("start"), seen[0] if seen else None)
     for index, thread, core in v.tuples("entry"):
         log.step(int.from_bytes(index, "big"), thread, core)
     log.check(v.data("head-hash"))

@@ -38,7 +38,7 @@ from silo.crypto import labels
 from silo.crypto.encoding import u64
 from silo.crypto.frames import seal_whole
 from silo.crypto.keys import Enrolment, Signer, fingerprint
-from silo.crypto.labels import digest, pack
+from silo.crypto.labels import digest, pack, unpack
 from silo.crypto.sealing import (
     NO_HASH,
     Place,
@@ -104,6 +104,11 @@ for _name, _lie, _fields in (
         "other-label",
         "signed under the label of a turn",
         _enrolled(ENROLMENT.statement(), DEVICE_KEY.sign(labels.TURN, ENROLMENT.statement())),
+    ),
+    (
+        "fields-signed",
+        "the signature is over the six fields, where the statement itself is the field",
+        _enrolled(ENROLMENT.statement(), DEVICE_KEY.sign(labels.ENROLMENT, *_ENROLLED)),
     ),
     ("not-signed", "no signature", _enrolled(ENROLMENT.statement(), b"")),
     ("low-order", "its X25519 point is 0", _enrolled(_other(seal=low_order(ENROLMENT.seal, ZERO_POINT)))),
@@ -398,6 +403,30 @@ def receipt() -> Fields:
     ]
 
 
+_EXTRA = fingerprint(public(secret("auditor")))
+_NAMED = (*MARKS, _EXTRA)
+
+for _name, _expect, _lie, _marks, _named in (
+    ("named", "success", "for the keys that the request named, an extra one among them", _NAMED, _NAMED),
+    ("other-account", "forged", "for another account key than was named", (_EXTRA, MARKS[1]), MARKS),
+    ("other-epoch", "forged", "for another vault epoch than was named", (MARKS[0], _EXTRA), MARKS),
+    ("recipient-more", "forged", "for an extra recipient whom nobody named", _NAMED, MARKS),
+    ("recipient-less", "forged", "without the extra recipient that was named", MARKS, _NAMED),
+    ("recipients-swapped", "forged", "for the keys that were named, in another order", MARKS[::-1], MARKS),
+    ("recipient-twice", "forged", "for the vault epoch twice", (*MARKS, MARKS[1]), MARKS),
+):
+    tell(
+        f"receipt-{_name}",
+        "receipt",
+        _expect,
+        _lie,
+        lambda marks=_marks, named=_named: [
+            *_receipt(sign(Said(recipients=b"".join(marks)).payload())),
+            *(("named", mark) for mark in named),
+        ],
+    )
+
+
 def _elsewhere(**changes: bytes | int) -> bytes:
     """The good core's content at another place, honestly kept there: its receipt."""
     place = replace(PLACE, **changes)
@@ -456,6 +485,11 @@ _RECEIPTS: tuple[tuple[str, str, Callable[[], bytes]], ...] = (
     ("signed-by-other", "signed by another silo's identity", lambda: sign(Said().payload(), OTHER_IDENTITY)),
     ("signed-by-device", "signed by the user's own device", lambda: sign(Said().payload(), DEVICE_KEY)),
     ("other-label", "signed for another purpose", lambda: sign(Said().payload(), label=labels.HEADS)),
+    (
+        "fields-signed",
+        "the signature is over the seven fields, where the payload itself is the field",
+        lambda: Said().payload() + IDENTITY.sign(labels.RECEIPT, *unpack(labels.RECEIPT, Said().payload(), 7)),
+    ),
     ("flipped", "a changed byte in the signature", lambda: flip(good_receipt(), -40)),
     ("unreduced", "the group's order is added to the signature's S", lambda: _unreduced(good_receipt())),
     ("no-signature", "the payload alone", lambda: Said().payload()),
@@ -637,8 +671,12 @@ _ENTRIES: list[Entry] = [
 ]
 
 
-def _log(entries: list[Entry], at: int = 0, start: bytes = NO_HASH, head: bytes | None = None) -> Fields:
+def _log(
+    entries: list[Entry], at: int = 0, start: bytes = NO_HASH, head: bytes | None = None, seen: int | None = None
+) -> Fields:
+    known: Fields = [("seen", join(u64(seen), _chain()[seen]))] if seen is not None else []
     return [
+        *known,
         ("silo", SILO),
         ("user", USER),
         ("at", at),
@@ -649,6 +687,15 @@ def _log(entries: list[Entry], at: int = 0, start: bytes = NO_HASH, head: bytes 
 
 
 _FIRST, _SECOND, _THIRD, _FOURTH = _ENTRIES
+
+
+def _rewritten() -> Fields:
+    other = secret("another core")
+    hashed = log_entry(_chain()[1], SILO, USER, 2, THREAD, other)
+    for index, thread, core in (_THIRD, _FOURTH):
+        hashed = log_entry(hashed, SILO, USER, index, thread, core)
+    return _log([_FIRST, (2, THREAD, other), _THIRD, _FOURTH], head=hashed, seen=3)
+
 
 for _name, _expect, _lie, _fields in (
     ("entries", "success", "four entries in two threads", _log(_ENTRIES)),
@@ -681,6 +728,22 @@ for _name, _expect, _lie, _fields in (
         "the third entry moved to another thread",
         _log([_FIRST, _SECOND, (3, THREAD, _CORES[2]), _FOURTH]),
     ),
+    ("seen", "success", "it goes past the entry that was seen", _log(_ENTRIES, seen=2)),
+    ("seen-last", "success", "it ends with the entry that was seen", _log(_ENTRIES, seen=4)),
+    (
+        "rolled-back",
+        "stale",
+        "the log as it was before the entry that was seen, with its own head",
+        _log(_ENTRIES[:3], head=_chain()[3], seen=4),
+    ),
+    ("rolled-back-whole", "stale", "an empty log, where an entry was seen", _log([], head=NO_HASH, seen=1)),
+    (
+        "rolled-back-from-entry",
+        "stale",
+        "nothing after an entry that was seen, where a later one was seen too",
+        _log([], 2, _chain()[2], head=_chain()[2], seen=4),
+    ),
+    ("rewritten", "forged", "another log from before the entry that was seen, right in itself", _rewritten()),
     ("of-other-user", "forged", "another user's log", _log(_ENTRIES, head=_chain(OTHER_USER)[-1])),
     (
         "of-other-silo",
