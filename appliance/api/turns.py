@@ -125,14 +125,11 @@ class Turn:
         standing = await records.by_turn(user, turn)
         if standing:
             raise SiloError("already_done", kept=kept(standing))
-        if shutil.disk_usage(silo.config.data).free < silo.config.disk_margin:
-            # Whoever asks again for what ran already is told so all the same.
-            row = await once.known(device, self._request)
-            if row is None:
-                raise SiloError("storage_full")
-        else:
-            row = await once.begin(device, self._request, turn, silo.host, silo.now())
+        row = await once.begin(device, self._request, turn, silo.host, silo.now())
         if row is None:
+            if shutil.disk_usage(silo.config.data).free < silo.config.disk_margin:
+                await self._mark("refused")
+                raise SiloError("storage_full")
             return
         if row.turn and (done := await records.by_turn(user, row.turn)):
             raise SiloError("already_done", kept=kept(done))
@@ -224,8 +221,10 @@ class Turn:
             logger().error("a request was not marked", kind=type(error).__name__)
 
     async def _keep(self, finish: messages.Finish, usage: Usage | None) -> StoredRecord:
-        """Seal and store the turn. Raises SiloError `not_kept`, `already_done`."""
+        """Seal and store the turn. Raises SiloError `not_kept`, `keyring_broken`, `already_done`."""
         body, silo, user = self._body, self._silo, self._caller.account.id
+        # The model may have taken minutes: what the database says now counts too.
+        await silo.trust.keyring()
         reply = Reply(
             content="".join(self._text),
             model=self._job.model,

@@ -1,6 +1,7 @@
 """Opening the database, and its migrations, which go forward and back."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -90,7 +91,29 @@ async def opened(url: str) -> AsyncIterator[None]:
     """
     async with _connected(url) as config:
         await _migrate(config)
-        yield
+        path = url.removeprefix("sqlite://")
+        _files.update({file: _mark(file) for file in (path, f"{path}-wal") if path != url})
+        try:
+            yield
+        finally:
+            _files.clear()
+
+
+_files: dict[str, tuple[int, int] | None] = {}
+"""What the open database lies in: path -> device and inode."""
+
+
+def _mark(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def replaced() -> bool:
+    """Whether the database's files were put away or exchanged: what is written now would be gone at the next start."""
+    return any(_mark(path) != mark for path, mark in _files.items())
 
 
 async def migrate(url: str, target: str | None = None) -> list[str]:

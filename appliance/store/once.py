@@ -3,6 +3,7 @@
 from tortoise.exceptions import IntegrityError, OperationalError
 
 from appliance.store import models
+from appliance.store.database import replaced
 from appliance.store.rows import OnceRow
 from silo.errors import SiloError
 
@@ -13,8 +14,10 @@ KEPT = 30 * 60_000
 async def begin(device: str, request: str, turn: str | None, host: str, now: int) -> OnceRow | None:
     """Write a request down as running; None if it was not there, else what is known of it.
 
-    Raises SiloError `storage_full` where the disk does not take it.
+    Raises SiloError `storage_full` where the disk does not take it, `data_damaged` where the files were exchanged.
     """
+    if replaced():
+        raise SiloError("data_damaged", "the database was replaced")
     while True:
         try:
             await models.Once.create(device=device, request=request, time=now, host=host, state="running", turn=turn)

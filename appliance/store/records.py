@@ -6,7 +6,7 @@ from tortoise.exceptions import IntegrityError, OperationalError
 from tortoise.functions import Length
 
 from appliance.store import models
-from appliance.store.database import whole
+from appliance.store.database import replaced, whole
 from appliance.store.rows import Conflict, Entry, Head, StoredRecord
 from silo.errors import SiloError
 
@@ -55,6 +55,8 @@ async def add(user: str, record: StoredRecord, device: str, request: str) -> Non
         )
         await models.Once.filter(device=device, request=request).update(state="done")
 
+    if replaced():
+        raise SiloError("not_kept", "the database was replaced")
     try:
         await whole(write)
     except IntegrityError:

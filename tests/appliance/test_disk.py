@@ -32,13 +32,15 @@ def test_a_nearly_full_disk_refuses_before_the_model_runs(
     refused = device.ask("POST", "/chat", body, id=request.id, time=request.time)
     assert (refused.status, refused.code) == (507, "storage_full")
     assert engine.last() == {}
-    # What is there can be read, and nothing was written.
+    # What is there can be read, and no record was written.
     assert device.history() == []
-    assert device.ask("GET", f"/turns/{body['turn']}").code == "not_found"
+    assert device.ask("GET", f"/turns/{body['turn']}").json == {"state": "lost", "kept": None}
     served.stop()
-    # With room, the same request is taken: it did not run.
+    # With room there are turns again; what was refused never runs, its person was told so.
     roomy = serve(engine.spec, data=data, SILO_SHAPE="fast")
     device.moved(roomy.url)
+    assert device.ask("POST", "/chat", body, id=request.id, time=request.time).code == "lost"
+    request = device.request("POST", "/chat")
     answered = device.ask("POST", "/chat", body, id=request.id, time=request.time)
     assert answered.end["kept"]["index"] == 1
     roomy.stop()
