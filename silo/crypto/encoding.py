@@ -5,6 +5,7 @@ import json
 import math
 import re
 import secrets
+import unicodedata
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -20,6 +21,10 @@ _BLOB = r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkos
 
 # A lone surrogate has no UTF-8, so it could be signed as one thing and stored as another.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+# Control, format, private use, surrogate, separators. What is unassigned passes: a later Unicode may name it, and
+# two readers must agree on what was signed.
+_NOT_IN_NAMES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
 
 T = TypeVar("T")
 
@@ -85,6 +90,12 @@ def id_bytes(text: str) -> bytes:
 def hash_bytes(text: str) -> bytes:
     """The 32 bytes of a hash, fingerprint or key in base32. Raises ValueError."""
     return unb32(text, HASH_SIZE)
+
+
+def is_name(text: str) -> bool:
+    """Whether this may name a person or a holder of a key (SPEC 5.6)."""
+    printable = all(letter == " " or unicodedata.category(letter) not in _NOT_IN_NAMES for letter in text)
+    return 1 <= len(text) <= 64 and printable and text == text.strip(" ")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

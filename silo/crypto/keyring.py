@@ -11,7 +11,21 @@ import msgspec
 
 from silo.crypto import _hpke, labels
 from silo.crypto.channel import Seen
-from silo.crypto.encoding import Blob, Count, Hash, Id, Millis, b32, b64, hash_bytes, read_json, u64, unb64, write_json
+from silo.crypto.encoding import (
+    Blob,
+    Count,
+    Hash,
+    Id,
+    Millis,
+    b32,
+    b64,
+    hash_bytes,
+    is_name,
+    read_json,
+    u64,
+    unb64,
+    write_json,
+)
 from silo.crypto.keys import SEAL_SIZE, AdminKey, AdminPublic, Recipient, recipient_of, verify
 from silo.crypto.labels import digest
 from silo.errors import SiloError
@@ -259,6 +273,7 @@ def verify_chain(chain: list[SignedKeyring], silo: bytes, pin: bytes, after: Key
 def _check_document(document: Document) -> None:
     """Raises ValueError, naming what does not fit."""
     live: set[str] = set()
+    revoked: set[str] = set()
     marks: set[str] = set()
     for holder in document.holders:
         public = holder.public
@@ -266,10 +281,14 @@ def _check_document(document: Document) -> None:
         mark = b32(public.fingerprint)
         if mark in marks:
             raise ValueError("a holder stands twice")
+        if not is_name(holder.name):
+            raise ValueError("a holder's name is not 1 to 64 printable characters")
         if not public.sign and (holder.role == "admin" or holder.successor):
             raise ValueError("an admin or successor has no key to sign with")
         marks.add(mark)
-        if holder.revoked is None and holder.role != "auditor":
+        if holder.revoked is not None:
+            revoked.add(mark)
+        elif holder.role != "auditor":
             live.add(mark)
     admins = [holder for holder in document.holders if holder.role == "admin" and holder.revoked is None]
     if not admins:
@@ -278,13 +297,16 @@ def _check_document(document: Document) -> None:
         raise ValueError("the waiver stands exactly while one admin key is the only one that opens the vault")
     if [epoch.id for epoch in document.epochs] != sorted({epoch.id for epoch in document.epochs}):
         raise ValueError("epochs do not rise")
-    if sum(epoch.state == "current" for epoch in document.epochs) != 1:
-        raise ValueError("not exactly one epoch is current")
+    states = [epoch.state for epoch in document.epochs]
+    if states.count("current") != 1 or states[-1] != "current":
+        raise ValueError("not exactly one epoch is current, or it is not the newest")
     for epoch in document.epochs:
         Recipient(unb64(epoch.public))
         held = [half.holder for half in epoch.halves]
         if len(set(held)) != len(held) or not set(held) <= marks:
             raise ValueError("a sealed half is not one holder's")
+        if revoked & set(held):
+            raise ValueError("a sealed half is a revoked holder's")
         if epoch.state == "retired" and held:
             raise ValueError("a retired epoch has a private half")
         if epoch.state != "retired" and not live <= set(held):

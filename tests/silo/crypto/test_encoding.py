@@ -1,6 +1,7 @@
 """Spelling, JSON and Padmé (SPEC 2.3, 3.3)."""
 
 import json
+import unicodedata
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from silo.crypto.encoding import (
     b64,
     hash_bytes,
     id_bytes,
+    is_name,
     new_id,
     padme,
     parse_json,
@@ -155,3 +157,14 @@ def test_padme_holds_little_and_costs_little(size: int):
         # Only the leading bits of a size are left: as many as the exponent's own size, and one.
         exponent = padded.bit_length() - 1
         assert padded % (1 << (exponent - exponent.bit_length() - 1)) == 0
+
+
+@given(st.text(min_size=1, max_size=70))
+def test_names_can_be_printed_and_stand_alone(text: str):
+    if is_name(text):
+        assert len(text) <= 64
+        assert text == text.strip()
+        # What the reader's Unicode has no name for yet is all that may be unprintable.
+        assert all(letter.isprintable() or unicodedata.category(letter) == "Cn" for letter in text)
+    else:
+        assert len(text) > 64 or not text.isprintable() or text != text.strip()

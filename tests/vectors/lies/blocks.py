@@ -252,6 +252,18 @@ def fingerprint_of_keys() -> Fields:
     ]
 
 
+@lie("fingerprint", "success", "of a holder that never signs: an empty field stands for its Ed25519 key")
+def fingerprint_without_sign() -> Fields:
+    mark = digest(labels.ADMIN, b"", ADMIN.public.seal)
+    return [
+        ("sign", b""),
+        ("seal", ADMIN.public.seal),
+        ("seal-fingerprint", fingerprint(ADMIN.public.seal)),
+        ("admin-fingerprint", mark),
+        ("spoken", spoken(mark)),
+    ]
+
+
 @lie("admin", "success", "both keys from an admin key's one seed")
 def admin_seed() -> Fields:
     return [

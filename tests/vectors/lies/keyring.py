@@ -223,11 +223,49 @@ _TRUTHS: tuple[tuple[str, str, Callable[[], Fields]], ...] = (
         lambda: _accepted(signed(document(holders=[holder(), sealing_holder(BACKUP_SEED, "backup", revoked=NOW)]))),
     ),
     (
+        "backup-without-sign",
+        "a live backup that never signs: its fingerprint has an empty first half",
+        lambda: _accepted(
+            signed(
+                document(
+                    holders=[holder(), sealing_holder(BACKUP_SEED, "backup")],
+                    epochs=[epoch(halves=[half(), half(sealing_mark(BACKUP_SEED), BACKUP_SEED)])],
+                    waiver=None,
+                )
+            )
+        ),
+    ),
+    (
+        "name-64",
+        "a name of 64 characters, which are 256 bytes and 128 units of UTF-16",
+        lambda: _accepted(signed(document(holders=[holder(name="\U0001f9a9" * 64)]))),
+    ),
+    (
+        "name-with-space",
+        "a name with spaces, and letters of several scripts",
+        lambda: _accepted(signed(document(holders=[holder(name="admin  é ペリカン")]))),
+    ),
+    (
         "own-revocation",
         "an admin's last signature revokes itself; another takes over",
         lambda: _accepted(signed(_two_admins()), signed(_after_handover())),
     ),
 )
+
+_NAMES: tuple[tuple[str, str, str], ...] = (
+    ("empty", "a holder without a name", ""),
+    ("65", "a name of 65 characters", "a" * 65),
+    ("space-before", "a space before a name", " admin"),
+    ("space-after", "a space after a name", "admin "),
+    ("line-feed", "a line feed in a name", "ad\nmin"),
+    ("delete", "a control character in a name", "ad\x7fmin"),
+    ("bidi", "a mark in a name that turns its letters round", "\u202enimda"),
+    ("joiner", "a joiner in a name, which nobody sees", "ad\u200dmin"),
+    ("no-break-space", "a space in a name that is not U+0020", "the\u00a0admin"),
+    ("line-separator", "a line separator in a name", "ad\u2028min"),
+    ("private-use", "a character in a name that every font shows otherwise", "admin \ue000"),
+)
+"""Names of holders that nobody could tell apart, or read."""
 
 for _name, _lie, _make in _TRUTHS:
     tell(f"keyring-{_name}", "keyring", "success", _lie, _make)
@@ -259,6 +297,13 @@ def _drained(**changes: Any) -> list[Json]:
 
 def _short_half(size: int) -> Json:
     return {"holder": mark_of(ADMIN), "sealed": b64(bytes(size))}
+
+
+def _half_by_seal_fingerprint() -> Json:
+    mark = fingerprint(public(BACKUP_SEED))
+    fields = (b32(SILO).encode(), u64(1), mark, public(EPOCH_SEED))
+    sealed = recipient(BACKUP_SEED).seal(EPOCH_SEED, labels.EPOCH_HALF, *fields)
+    return {"holder": b32(mark), "sealed": b64(sealed)}
 
 
 _TEXT = document
@@ -295,11 +340,54 @@ _MALFORMED: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("epochs-fall", "epochs in falling order", lambda: _TEXT(epochs=_drained()[::-1])),
     ("no-epoch", "no epoch at all", lambda: _TEXT(epochs=[])),
     ("no-current-epoch", "no epoch is current", lambda: _TEXT(epochs=[epoch(state="draining")])),
+    (
+        "current-epoch-not-last",
+        "the current epoch has a lower number than a draining one",
+        lambda: _TEXT(epochs=[_drained()[0] | {"state": "current"}, _drained()[1] | {"state": "draining"}]),
+    ),
+    (
+        "current-epoch-before-retired",
+        "the current epoch has a lower number than a retired one",
+        lambda: _TEXT(epochs=[epoch(), _drained()[1] | {"state": "retired", "halves": []}]),
+    ),
     ("two-current-epochs", "two epochs are current", lambda: _TEXT(epochs=_drained(state="current"))),
     (
         "half-for-nobody",
         "a half for somebody who is no holder",
         lambda: _TEXT(epochs=[epoch(halves=[half(), half(mark_of(SUCCESSOR), SUCCESSOR.seal_seed)])]),
+    ),
+    (
+        "half-by-seal-fingerprint",
+        "a half under the fingerprint of a holder's X-Wing key alone",
+        lambda: _TEXT(
+            holders=[holder(), sealing_holder(BACKUP_SEED, "backup")],
+            epochs=[epoch(halves=[half(), _half_by_seal_fingerprint()])],
+            waiver=None,
+        ),
+    ),
+    (
+        "revoked-with-half",
+        "a half of the current epoch for a revoked backup",
+        lambda: _TEXT(
+            holders=[holder(), sealing_holder(BACKUP_SEED, "backup", revoked=NOW)],
+            epochs=[epoch(halves=[half(), half(sealing_mark(BACKUP_SEED), BACKUP_SEED)])],
+        ),
+    ),
+    (
+        "revoked-admin-with-half",
+        "a half of the current epoch for a revoked admin",
+        lambda: _TEXT(
+            holders=[holder(), holder(OTHER_ADMIN, revoked=NOW)],
+            epochs=[epoch(halves=[half(), half(mark_of(OTHER_ADMIN), OTHER_ADMIN.seal_seed)])],
+        ),
+    ),
+    (
+        "revoked-with-draining-half",
+        "a half of a draining epoch for a revoked auditor",
+        lambda: _TEXT(
+            holders=[holder(), sealing_holder(AUDITOR_SEED, "auditor", revoked=NOW)],
+            epochs=_drained(halves=[half(), half(sealing_mark(AUDITOR_SEED), AUDITOR_SEED)]),
+        ),
     ),
     ("half-twice", "two halves for one holder", lambda: _TEXT(epochs=[epoch(halves=[half(), half()])])),
     ("retired-with-half", "a retired epoch with a half", lambda: _TEXT(epochs=_drained(state="retired"))),
@@ -404,6 +492,16 @@ for _name, _lie, _make_text in _MALFORMED:
         "header failure",
         _lie,
         lambda make=_make_text: _ring(signed(_lone(make()) if "\ud800" in make() else make())),
+    )
+
+
+for _name, _lie, _called in _NAMES:
+    tell(
+        f"keyring-name-{_name}",
+        "keyring",
+        "header failure",
+        _lie,
+        lambda called=_called: _ring(signed(_TEXT(holders=[holder(name=called)]))),
     )
 
 
