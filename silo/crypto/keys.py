@@ -72,7 +72,8 @@ class Signer:
 def verify(public: bytes, signature: bytes, label: str, *fields: bytes) -> None:
     """Raises SiloError `forged` unless `public` signed label and fields.
 
-    libsodium refuses small-order keys and a scalar that is not below the group's order.
+    The rules are libsodium's (SPEC 2.4): cofactorless; a small-order key or R, a key spelled in a second way and a
+    scalar that is not below the group's order are refused.
     """
     try:
         VerifyKey(public).verify(pack(label, *fields), signature)

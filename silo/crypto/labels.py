@@ -1,6 +1,7 @@
 """Every label of the protocol, and the one way to put fields behind a label (SPEC 2.1, 2.2).
 
-A label names one purpose. No two purposes share one, so nothing made for one passes for another.
+A label names one purpose. No two purposes share one, so nothing made for one passes for another; the two steps
+of one purpose (a statement, its signature) differ in their number of fields.
 """
 
 import hashlib

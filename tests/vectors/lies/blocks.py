@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 
 from form import Fields
 from nacl import bindings
@@ -371,9 +372,12 @@ def _base(scalar: int) -> bytes:
     return bindings.crypto_scalarmult_ed25519_base_noclamp((scalar % _ORDER).to_bytes(32, "little"))
 
 
+def _raw_challenge(point: bytes, key: bytes) -> int:
+    return int.from_bytes(hashlib.sha512(point + key + pack(labels.TURN, *_SAID)).digest(), "little")
+
+
 def _challenge(point: bytes, key: bytes) -> int:
-    said = hashlib.sha512(point + key + pack(labels.TURN, *_SAID)).digest()
-    return int.from_bytes(said, "little") % _ORDER
+    return _raw_challenge(point, key) % _ORDER
 
 
 def _scalar(number: int) -> bytes:
@@ -396,9 +400,8 @@ def _of_neutral(key: bytes) -> Fields:
 
 def _of_order_8() -> Fields:
     # With k a multiple of 8 the key vanishes from the equation, so that nobody's signature fits it.
-    key = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
-    nonce = next(n for n in range(1, 1000) if _challenge(_base(n), key) % 8 == 0)
-    return _signed(_base(nonce) + _scalar(nonce), key)
+    nonce = next(n for n in range(1, 1000) if _challenge(_base(n), _ORDER_8) % 8 == 0)
+    return _signed(_base(nonce) + _scalar(nonce), _ORDER_8)
 
 
 def _neutral_nonce() -> Fields:
@@ -407,13 +410,35 @@ def _neutral_nonce() -> Fields:
     return _signed(_ZERO_SIGNER + _scalar(_challenge(_ZERO_SIGNER, key) * private % _ORDER), key)
 
 
-def _cofactored() -> Fields:
-    # The key has a part of order 8: equal after multiplying by 8, and not before.
-    torsion = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
+_ORDER_8 = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
+
+
+def _mixed(private: int) -> bytes:
+    """A public key with a part of order 8."""
+    return bindings.crypto_core_ed25519_add(_base(private), _ORDER_8)
+
+
+def _by_mixed(fits: Callable[[int, int], bool]) -> Fields:
+    """By a key with a part of order 8, with the first nonce whose challenge, reduced and not, is as wanted. Without
+    that part the equation holds; with it, exactly where 8 divides the challenge."""
     private = int.from_bytes(secret("scalar"), "little") % _ORDER
-    key = bindings.crypto_core_ed25519_add(_base(private), torsion)
-    nonce = next(n for n in range(1, 1000) if _challenge(_base(n), key) % 8)
-    return _signed(_base(nonce) + _scalar((nonce + _challenge(_base(nonce), key) * private) % _ORDER), key)
+    key = _mixed(private)
+    for nonce in range(1, 1000):
+        point = _base(nonce)
+        reduced, raw = _challenge(point, key), _raw_challenge(point, key)
+        if fits(reduced % 8, raw % 8):
+            return _signed(point + _scalar((nonce + reduced * private) % _ORDER), key)
+    raise AssertionError
+
+
+def _order_8_nonce() -> Fields:
+    # R is a point of order 8, and the key's part of order 8 takes it away again.
+    for private in range(1, 1000):
+        key = _mixed(private)
+        challenge = _challenge(_ORDER_8, key)
+        if challenge % 8 == 7:
+            return _signed(_ORDER_8 + _scalar(challenge * private % _ORDER), key)
+    raise AssertionError
 
 
 for _name, _expect, _lie, _make in (
@@ -451,7 +476,25 @@ for _name, _expect, _lie, _make in (
     ),
     ("order-8-key", "forged", "the key has order 8", _of_order_8),
     ("neutral-nonce", "forged", "R is the neutral point, which lax verifiers accept", _neutral_nonce),
-    ("cofactored", "forged", "fits only where both sides are multiplied by the cofactor", _cofactored),
+    ("order-8-nonce", "forged", "R has order 8, and yet the equation holds", _order_8_nonce),
+    (
+        "mixed-key",
+        "success",
+        "by a key with a part of order 8: the equation holds as it stands",
+        lambda: _by_mixed(lambda reduced, raw: reduced == 0 != raw),
+    ),
+    (
+        "challenge-not-reduced",
+        "forged",
+        "by a key with a part of order 8, and fits only where k is not reduced",
+        lambda: _by_mixed(lambda reduced, raw: raw == 0 != reduced),
+    ),
+    (
+        "cofactored",
+        "forged",
+        "fits only where both sides are multiplied by the cofactor",
+        lambda: _by_mixed(lambda reduced, _: reduced != 0),
+    ),
 ):
     tell(f"signature-{_name}", "signature", _expect, _lie, _make)
 
