@@ -118,6 +118,7 @@ TABLE: dict[str, Row] = {
     ),
     "bad_key_file": Row(0, USAGE, "this is not a key file"),
     "wrong_passphrase": Row(0, REFUSED, "the passphrase does not open it"),
+    "bad_password": Row(0, USAGE, "this password cannot be used"),
     "weak_password": Row(0, USAGE, "the password is too weak", "take the suggested one, or a longer one"),
     "unreachable": Row(0, AWAY, "the silo does not answer", "is it running, and is the address right?"),
     "bad_export": Row(0, USAGE, "this is not an export of a silo"),

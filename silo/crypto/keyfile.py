@@ -7,7 +7,6 @@ locked  <base64url>                          instead, under a passphrase
 """
 
 import secrets
-import unicodedata
 
 from bech32 import bech32_decode, bech32_encode, convertbits
 from cryptography.exceptions import InvalidTag
@@ -18,7 +17,7 @@ from silo.crypto import labels
 from silo.crypto.encoding import b32, b64, unb64
 from silo.crypto.keys import SEED_SIZE, AdminKey
 from silo.crypto.labels import pack, unpack
-from silo.crypto.locks import MEMORY, PASSES
+from silo.crypto.locks import stretch_text
 from silo.errors import SiloError
 
 HUMAN_PART = "silo-admin-key-"
@@ -26,36 +25,38 @@ _NONCE = bytes(12)
 
 
 def lock_bytes(secret: bytes, passphrase: str, label: str) -> bytes:
-    """`secret` under a passphrase: Argon2id, then AES-256-GCM under a key that is used this once."""
+    """`secret` under a passphrase: Argon2id, then AES-256-GCM under a key that is used this once.
+
+    Raises SiloError `bad_password` for a passphrase that is empty or has no UTF-8.
+    """
+    if not passphrase:
+        raise SiloError("bad_password", "it is empty")
     salt = secrets.token_bytes(argon2id.SALTBYTES)
     context = pack(label, salt)
-    return pack(label, salt, AESGCM(_stretch(passphrase, salt)).encrypt(_NONCE, secret, context))
+    return pack(label, salt, AESGCM(stretch_text(passphrase, salt)).encrypt(_NONCE, secret, context))
 
 
 def unlock_bytes(locked: bytes, passphrase: str, label: str) -> bytes:
-    """Raises SiloError `wrong_passphrase`; ValueError for what `lock_bytes` did not make."""
+    """What `lock_bytes` was given. Raises SiloError `wrong_passphrase`, `bad_password` for one that has no UTF-8;
+    ValueError for what `lock_bytes` did not make."""
     salt, sealed = unpack(label, locked, 2)
     if len(salt) != argon2id.SALTBYTES:
         raise ValueError("a salt has 16 bytes")
     try:
-        return AESGCM(_stretch(passphrase, salt)).decrypt(_NONCE, sealed, pack(label, salt))
+        return AESGCM(stretch_text(passphrase, salt)).decrypt(_NONCE, sealed, pack(label, salt))
     except InvalidTag:
         raise SiloError("wrong_passphrase") from None
 
 
-def _stretch(passphrase: str, salt: bytes) -> bytes:
-    text = unicodedata.normalize("NFKC", passphrase).encode("utf-8")
-    return argon2id.kdf(32, text, salt, opslimit=PASSES, memlimit=MEMORY)
-
-
 def write_admin_key(key: AdminKey, comment: str, passphrase: str | None = None) -> str:
-    """The text of an admin key's file; `comment` is one line."""
+    """The text of an admin key's file; `comment` is one line. Raises as `lock_bytes`: an empty passphrase is no
+    way to write a file without one."""
     lines = [
         f"# {' '.join(comment.split())}",
         "# Whoever has this file can open everything in the silo. Keep it offline.",
     ]
     lines.append(f"public  {b32(key.public.fingerprint)}")
-    if passphrase:
+    if passphrase is not None:
         lines.append(f"locked  {b64(lock_bytes(key.seed, passphrase, labels.KEY_FILE))}")
     else:
         bits = convertbits(key.seed, 8, 5)
@@ -70,7 +71,7 @@ def is_locked(text: str) -> bool:
 
 def read_admin_key(text: str, passphrase: str | None = None) -> AdminKey:
     """The key in a file's text. Raises SiloError `bad_key_file` for a misspelled, incomplete or foreign file,
-    `wrong_passphrase`."""
+    `wrong_passphrase`, `bad_password`."""
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     fields = {words[0]: words[1] for words in lines if len(words) == 2}
     if len(fields) != len(lines) or set(fields) not in ({"public", "secret"}, {"public", "locked"}):

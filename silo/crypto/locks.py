@@ -17,6 +17,7 @@ from silo.crypto import labels
 from silo.crypto.encoding import Blob, Count, Hash, Id, b32, b64, id_bytes, u64
 from silo.crypto.keys import Recipient, derive, recipient_of
 from silo.crypto.labels import digest, pack
+from silo.errors import SiloError
 
 # Constants of lock version 1: nobody who serves a lock can ask for less (SPEC 9.1).
 MEMORY = 64 * 1024 * 1024
@@ -57,19 +58,35 @@ class PasswordSecret:
         return hmac.digest(self.mac_key, said, "sha256")
 
 
+def stretch_text(password: str, salt: bytes) -> bytes:
+    """32 bytes by Argon2id (64 MiB, 3 passes) from a password in NFKC and UTF-8; `salt` has 16 bytes.
+
+    About a fifth of a second. Raises SiloError `bad_password` for a lone surrogate, which has no UTF-8: writers that
+    put another character in its place would lock out those that do not.
+    """
+    try:
+        text = unicodedata.normalize("NFKC", password).encode("utf-8")
+    except UnicodeEncodeError:
+        raise SiloError("bad_password", "it is not UTF-8") from None
+    return argon2id.kdf(32, text, salt, opslimit=PASSES, memlimit=MEMORY)
+
+
 def stretch(password: str, stored_salt: bytes, silo: bytes, genesis: bytes) -> PasswordSecret:
-    """Argon2id (64 MiB, 3 passes), about a fifth of a second; `stored_salt` has 16 bytes.
+    """What a password derives; `stored_salt` has 16 bytes. Raises as `stretch_text`.
 
     Silo id and genesis pin are in the salt, so that a proof given to a false silo is worth nothing elsewhere.
     """
-    salt = digest(labels.LOCK_SALT, silo, genesis, stored_salt)[: argon2id.SALTBYTES]
-    text = unicodedata.normalize("NFKC", password).encode("utf-8")
-    key = argon2id.kdf(32, text, salt, opslimit=PASSES, memlimit=MEMORY)
+    key = stretch_text(password, digest(labels.LOCK_SALT, silo, genesis, stored_salt)[: argon2id.SALTBYTES])
     return PasswordSecret(*(derive(key, label) for label in (labels.LOCK_PROOF, labels.LOCK_SEAL, labels.LOCK_MAC_KEY)))
 
 
 def make_password_lock(password: str, account_seed: bytes, silo: bytes, genesis: bytes, user: bytes) -> Lock:
-    """The account key's seed behind a password. `silo` and `user` are 16 bytes, `genesis` 32."""
+    """The account key's seed behind a password. `silo` and `user` are 16 bytes, `genesis` 32.
+
+    Raises SiloError `bad_password` for an empty one; as `stretch_text`.
+    """
+    if not password:
+        raise SiloError("bad_password", "it is empty")
     salt = secrets.token_bytes(16)
     secret = stretch(password, salt, silo, genesis)
     pair: Recipient = recipient_of(secret.seal_seed)

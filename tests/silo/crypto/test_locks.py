@@ -142,8 +142,22 @@ def test_noise_is_no_key_file(text: str):
     assert _code(read_admin_key, text, "x") == "bad_key_file"
 
 
+def test_nothing_is_locked_under_no_passphrase():
+    assert _code(write_admin_key, KEY, "admin key", "") == "bad_password"
+    assert _code(lock_bytes, b"seed", "", labels.DEVICE_SECRETS) == "bad_password"
+    assert _code(make_password_lock, "", ACCOUNT, SILO, GENESIS, USER) == "bad_password"
+
+
+def test_a_password_without_utf_8_is_said_to_be_one():
+    text = write_admin_key(KEY, "admin key", "a pelican")
+    assert _code(write_admin_key, KEY, "admin key", "a \ud800") == "bad_password"
+    assert _code(read_admin_key, text, "a \udfff") == "bad_password"
+    assert _code(make_password_lock, "a \udcff", ACCOUNT, SILO, GENESIS, USER) == "bad_password"
+    assert _code(stretch, "a \udcff", lock_salt(_lock()[0]), SILO, GENESIS) == "bad_password"
+
+
 @settings(max_examples=5)
-@given(st.binary(max_size=80), st.text(max_size=20))
+@given(st.binary(max_size=80), st.text(min_size=1, max_size=20))
 def test_bytes_under_a_passphrase_come_back(secret: bytes, passphrase: str):
     locked = lock_bytes(secret, passphrase, labels.KEY_FILE)
     assert unlock_bytes(locked, passphrase, labels.KEY_FILE) == secret

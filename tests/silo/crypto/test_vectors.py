@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from silo.crypto import _hpke, channel, keyfile, labels, locks
+from silo.crypto import _hpke, channel, labels, locks
 from silo.crypto.channel import ReplyOpener, Seen, part, read_keys
 from silo.crypto.encoding import Blob, Hash, Id, b32, hash_bytes, id_bytes, padme, parse_json, read_json, unb64
 from silo.crypto.frames import ReplyFrames, WholeOpener
@@ -55,7 +55,7 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 CLASSES = {"success", "no match", "header failure", "payload failure", "truncated", "forged", "stale", "replay"}
 """SPEC 10."""
 OTHERS = {"refused", "cannot open", "bad version", "too large", "wrong silo", "bad reply", "bad key file"}
-OTHERS |= {"wrong passphrase"}
+OTHERS |= {"wrong passphrase", "bad password"}
 """What the door, its client and key files say, and `refused` where only the place a text stands in has a verdict."""
 
 
@@ -463,7 +463,7 @@ def _keyfile(v: Vector, _: Released) -> None:
     same(v, "fingerprint", key.public.fingerprint)
     if "locked" in v:
         same(v, "salt", unpack(labels.KEY_FILE, v.data("locked"), 2)[0])
-        same(v, "stretched", keyfile._stretch(v.string("passphrase"), v.data("salt")))
+        same(v, "stretched", locks.stretch_text(v.string("passphrase"), v.data("salt")))
         assert f"locked  {v.text('locked')}\n" in v.string("file")
 
 

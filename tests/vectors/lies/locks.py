@@ -49,6 +49,11 @@ def stretched(password: str = PASSWORD, silo: bytes = SILO, genesis: bytes = GEN
     return argon2id.kdf(32, text, salt, opslimit=3, memlimit=64 * 1024 * 1024)
 
 
+def quoted(text: str) -> str:
+    """A JSON string; what has no UTF-8 can only stand there escaped."""
+    return json.dumps(text, ensure_ascii=any("\ud800" <= one <= "\udfff" for one in text))
+
+
 def lock(
     seed: bytes = ACCOUNT_SEED,
     silo: bytes = SILO,
@@ -61,10 +66,11 @@ def lock(
     mac_seed: bytes = ACCOUNT_SEED,
     mac_user: bytes = USER,
     mac_manifest: int = 1,
+    password: str = PASSWORD,
     **changes: Any,
 ) -> str:
     """A lock's JSON; every argument can be a lie, and what is changed to `...` is left out."""
-    key = stretched()
+    key = stretched(password)
     pair = derive(key, labels.LOCK_SEAL)
     plain = pack(labels.LOCK, seed, silo, genesis) if inner is None else inner
     said = pack(labels.LOCK_MAC, SILO, mac_user, fingerprint(public(mac_seed)), u64(mac_manifest))
@@ -83,7 +89,7 @@ def lock(
 
 def _lock(text: str, password: str = PASSWORD, silo: bytes = SILO, genesis: bytes = GENESIS) -> Fields:
     return [
-        ("password", json.dumps(password, ensure_ascii=False)),
+        ("password", quoted(password)),
         ("silo", silo),
         ("genesis", genesis),
         ("user", USER),
@@ -157,6 +163,12 @@ _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "another public half, to which a later seed would be sealed",
         lambda: _lock(lock(public=b64(public(secret("another pair"))))),
     ),
+    (
+        "lone-surrogate",
+        "bad password",
+        "a lone surrogate in the password, where it was locked under the sign that lax writers put there",
+        lambda: _lock(lock(password="a pelican\ufffd"), "a pelican\ud800"),
+    ),
     ("cheaper", "refused", "it asks for less memory", lambda: _lock(lock(memory=8192))),
     ("fewer-passes", "refused", "it asks for one pass", lambda: _lock(lock(passes=1))),
     ("version-2", "refused", "version 2", lambda: _lock(lock(version=2))),
@@ -191,8 +203,8 @@ _SECRET = f"secret  {spelled()}"
 
 
 @cache
-def _stretched_file() -> bytes:
-    text = unicodedata.normalize("NFKC", PASSPHRASE).encode()
+def _stretched_file(passphrase: str = PASSPHRASE) -> bytes:
+    text = unicodedata.normalize("NFKC", passphrase).encode()
     return argon2id.kdf(32, text, SALT, opslimit=3, memlimit=64 * 1024 * 1024)
 
 
@@ -202,16 +214,17 @@ def locked(
     context: bytes | None = None,
     nonce: bytes = bytes(12),
     label: str = labels.KEY_FILE,
+    passphrase: str = PASSPHRASE,
 ) -> bytes:
     """A seed under the passphrase."""
     said = pack(labels.KEY_FILE, salt) if context is None else context
-    return pack(label, salt, AESGCM(_stretched_file()).encrypt(nonce, seed, said))
+    return pack(label, salt, AESGCM(_stretched_file(passphrase)).encrypt(nonce, seed, said))
 
 
 def _file(*lines: str, passphrase: str | None = None) -> Fields:
     fields: Fields = [("file", json.dumps(_COMMENT + "\n".join(lines) + "\n", ensure_ascii=False))]
     if passphrase is not None:
-        fields.append(("passphrase", json.dumps(passphrase, ensure_ascii=False)))
+        fields.append(("passphrase", quoted(passphrase)))
     return fields
 
 
@@ -305,6 +318,12 @@ _FILES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
     ),
     ("wrong-passphrase", "wrong passphrase", "another passphrase", lambda: _under(locked(), "a heron’s fish")),
     ("no-passphrase", "wrong passphrase", "no passphrase", lambda: _file(_PUBLIC, f"locked  {b64(locked())}")),
+    (
+        "locked-lone-surrogate",
+        "bad password",
+        "a lone surrogate in the passphrase, where it was locked under the sign that lax writers put there",
+        lambda: _under(locked(passphrase="a pelican\ufffd"), "a pelican\ud800"),
+    ),
     (
         "locked-flipped",
         "wrong passphrase",
