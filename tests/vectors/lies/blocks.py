@@ -476,6 +476,7 @@ for _name, _expect, _lie, _make in (
     ),
     ("order-8-key", "forged", "the key has order 8", _of_order_8),
     ("neutral-nonce", "forged", "R is the neutral point, which lax verifiers accept", _neutral_nonce),
+    ("key-off-curve", "forged", "the key is no point of the curve", lambda: _signed(_good(), _scalar(2))),
     ("order-8-nonce", "forged", "R has order 8, and yet the equation holds", _order_8_nonce),
     (
         "mixed-key",
