@@ -62,6 +62,7 @@ class Turn:
         self._trusted = trusted
         self._body = body
         self._request = request
+        self._names_model = True
         self._job = self._check()
         self._text: list[str] = []
         self._unsent = bytearray()
@@ -88,9 +89,10 @@ class Turn:
         )
         check_turn(self._caller.device.sign, unb64(body.signature), place, body.text.encode())
         text = read_body(body.text.encode(), TurnText, "text")
+        self._names_model = text.model is not None
         return Job(
             messages=tuple(Message(one.role, one.content) for one in [*body.context, *text.messages]),
-            model=text.model or "",
+            model="" if text.model is None else text.model,
             max_tokens=text.options.max_tokens,
             temperature=text.options.temperature,
             top_p=text.options.top_p,
@@ -100,7 +102,7 @@ class Turn:
         )
 
     async def _ask_engine(self) -> Finish:
-        if not self._job.model:
+        if not self._names_model:
             models = self._silo.engine.models()
             if not models:
                 raise SiloError("engine_down")
