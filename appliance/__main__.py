@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import resource
 import signal
 import socket
 import sys
@@ -52,6 +53,8 @@ def up(
             {"SILO_HOST": host, "SILO_PORT": port, "SILO_DATA": data, "SILO_MODELS": model, "SILO_ENGINE": engine}
         )
         log.start("error" if quiet else "warning" if sys.stderr.isatty() else config.log_level)
+        # What memory holds is not for the disk: no core file, not of the engine either, which inherits this.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with held(config.data), bind(config) as listener:
             uvloop.run(serve(config, listener, quiet))
     except SiloError as error:
