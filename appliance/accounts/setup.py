@@ -5,7 +5,7 @@ import secrets
 from appliance.accounts.box import Box
 from appliance.store import people
 from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyring
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, unb64, write_json
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, is_name, unb64, write_json
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.crypto.keys import Enrolment, Recipient, read_enrolment, same, setup_bearer, setup_hash
 from silo.crypto.labels import LOCK, pack
@@ -28,7 +28,7 @@ async def new_link(box: Box, address: str, now: int) -> str:
 
 def check_name(name: str) -> None:
     """Raises SiloError `bad_request` unless it is 1 to 64 printable characters with none of white space around."""
-    if not 1 <= len(name) <= 64 or not name.isprintable() or name != name.strip():
+    if not is_name(name):
         raise SiloError("bad_request", "user.name")
 
 

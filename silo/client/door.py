@@ -385,7 +385,7 @@ class Door:
         self._take_keys(answer, nonce)
 
     def _take_keys(self, answer: bytes, nonce: str | None) -> None:
-        keys = read_keys(answer, self._pin.silo, self._pin.identity, nonce)
+        keys = read_keys(answer, self._pin.silo, self._pin.identity, nonce, self.now())
         if nonce is not None:
             # Only an answer to our own nonce tells the time; one in a hint may be old.
             apart = keys.now - self._clock()
@@ -409,7 +409,7 @@ class Door:
         self._cache_read = True
         if self._cache is not None:
             with suppress(OSError, SiloError):
-                keys = read_keys(self._cache.read_bytes(), self._pin.silo, self._pin.identity, None)
+                keys = read_keys(self._cache.read_bytes(), self._pin.silo, self._pin.identity, None, self.now())
                 self._keys, self._identity = keys.destinations, keys.identity
 
 

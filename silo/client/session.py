@@ -29,7 +29,7 @@ from silo.crypto.channel import Request, Seen
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
 from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
 from silo.crypto.keys import Enrolment, fingerprint, recipient_of
-from silo.crypto.opening import Opener, read_receipt
+from silo.crypto.opening import Opener, check_recipients, read_receipt
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
 from silo.errors import SiloError
 from silo.messages import (
@@ -500,8 +500,7 @@ class Session:
             kept.entry,
         ):
             raise SiloError("forged", "the receipt is another record's")
-        if list(receipt.recipients) != recipients:
-            raise SiloError("forged", "the receipt names other keys than those accepted")
+        check_recipients(receipt, recipients)
 
     async def _test_open(self, asked: _Asked, kept: Kept, heard: str, finish: Finish | None) -> Turn:
         """Open what the silo wrote of our own turn, and move the head to it. Without `finish` more may have been

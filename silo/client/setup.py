@@ -15,7 +15,7 @@ import msgspec
 from silo.client.door import Broken, Door, Pin, Refused
 from silo.client.home import Home, Profile, Secrets, Warn
 from silo.client.session import key_mark
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, is_name, new_id, unb64
 from silo.crypto.keyfile import is_locked, read_admin_key, write_admin_key
 from silo.crypto.keyring import Keyring, SignedKeyring, first_keyring, verify_keyring
 from silo.crypto.keys import AdminKey, Enrolment, Signer, fingerprint, recipient_of, setup_bearer
@@ -64,7 +64,7 @@ def parse_link(text: str) -> SetupLink:
 
 def check_name(name: str) -> None:
     """Raises SiloError `bad_request` unless it is a name that a silo takes (SPEC 5.6)."""
-    if not 1 <= len(name) <= 64 or not name.isprintable() or name != name.strip():
+    if not is_name(name):
         raise SiloError("bad_request", "the name has 1 to 64 printable characters, no white space around them")
 
 
