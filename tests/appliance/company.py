@@ -19,7 +19,7 @@ import httpx
 
 from silo.crypto import labels
 from silo.crypto.channel import BODY, END, HEAD, Request, Seen
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, write_json
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, write_json
 from silo.crypto.keys import Enrolment, recipient_of
 from silo.crypto.opening import Log
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
@@ -85,10 +85,10 @@ def another_person(served: Served, device: Device, name: str) -> Device:
     return other
 
 
-def turn_body(device: Device, messages: list[dict[str, str]], turn: str | None = None) -> dict[str, Any]:
+def turn_body(device: Device, messages: list[dict[str, str]], **options: Any) -> dict[str, Any]:
     """The body of `POST /chat` with just these messages, signed."""
-    body = device.chat_body("", turn=turn or new_id())
-    text = json.dumps({"messages": messages, "model": None, "options": {}})
+    body = device.chat_body("")
+    text = json.dumps({"messages": messages, "model": None, "options": options})
     place = TurnPlace(device.silo, device.user, id_bytes(body["thread"]), id_bytes(body["turn"]), NO_HASH)
     return body | {"text": text, "signature": b64(sign_turn(device.signer, place, text.encode()))}
 

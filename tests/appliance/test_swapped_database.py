@@ -34,7 +34,7 @@ from silo.crypto.opening import read_place
 from silo.crypto.sealing import make_receipt, seal_record
 from silo.errors import SiloError
 from silo.messages import Message
-from tests.appliance.company import another_person, listen
+from tests.appliance.company import OwnEngine, another_person, listen
 from tests.harness import Device, Served, clean_environment, now
 
 Change = Callable[[sqlite3.Connection], None]
@@ -117,13 +117,15 @@ class Made:
 
     folder: Path
     admin: AdminKey
+    engine: str
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """A silo with four turns of alice's and two of bob's, stopped."""
     folder = tmp_path_factory.mktemp("box")
-    served = Served(folder / "silo", "fake", SILO_SHAPE="fast").start()
+    engine = OwnEngine()
+    served = Served(folder / "silo", engine.spec, SILO_SHAPE="fast").start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(system_keyring, "get_keyring", keyring.backends.fail.Keyring)
         plan = Plan("alice", "correct horse battery staple", folder / "admin.key")
@@ -140,7 +142,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         served.stop()
         for one in (bob, box.device):
             one.http.close()
-    return Made(folder, admin)
+    yield Made(folder, admin, engine.spec)
+    engine.end()
 
 
 @pytest.fixture
@@ -149,7 +152,7 @@ def box(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setattr(system_keyring, "get_keyring", keyring.backends.fail.Keyring)
     for name in ("silo", "home"):
         shutil.copytree(made.folder / name, tmp_path / name)
-    served = Served(tmp_path / "silo", "fake", SILO_SHAPE="fast")
+    served = Served(tmp_path / "silo", made.engine, SILO_SHAPE="fast")
     home = Home(tmp_path / "home")
     copied = Box(served, home, device_of(home, "http://nowhere.invalid"), made.admin)
     copied.start()
@@ -310,7 +313,7 @@ def test_another_signing_key_for_the_device(box: Box) -> None:
 
 def other_silos(box: Box, tmp_path: Path) -> None:
     """Another silo's whole database, with its people and keyring."""
-    other = Served(tmp_path / "other", "fake", SILO_SHAPE="fast").start()
+    other = Served(tmp_path / "other", box.served.engine, SILO_SHAPE="fast").start()
     device = Device(other.link).set_up()
     assert device.chat("elsewhere").end["kept"]
     device.http.close()

@@ -11,7 +11,7 @@ import pytest
 
 from appliance.engine.fake import Fake
 from silo.crypto.channel import Seen
-from silo.crypto.encoding import new_id
+from silo.crypto.encoding import b32, new_id
 from silo.crypto.opening import Log, OpenedRecord
 from tests.appliance.company import (
     OwnEngine,
@@ -30,16 +30,57 @@ NewDevice = Callable[[str], Device]
 Start = Callable[..., tuple[Served, Device, OwnEngine]]
 
 
-@pytest.fixture
-def start(serve: Serve, new_device: NewDevice, own_engine: Callable[..., OwnEngine]) -> Start:
-    """Starts a silo with an engine of the test's own, and sets a device up."""
+Shared = tuple[Served, Device, OwnEngine]
 
-    def begin(**settings: str) -> tuple[Served, Device, OwnEngine]:
-        engine = own_engine("--context", settings.get("SILO_CONTEXT", "4096"))
-        served = serve(engine.spec, **{"SILO_SHAPE": "fast"} | settings)
-        return served, new_device(served.link).set_up(), engine
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """One silo for the tests that do nothing to it; each gets a person of its own there."""
+    engine = OwnEngine()
+    data = tmp_path_factory.mktemp("turns") / "silo"
+    served = Served(data, engine.spec, SILO_SHAPE="fast", SILO_PARALLEL="32", SILO_QUEUE="100").start()
+    admin = Device(served.link).set_up()
+    yield served, admin, engine
+    admin.http.close()
+    served.stop()
+    engine.end()
+
+
+@pytest.fixture
+def start(
+    shared: Shared, serve: Serve, new_device: NewDevice, own_engine: Callable[..., OwnEngine], devices: list[Device]
+) -> Start:
+    """A silo, one person's device at it, and its engine, which is asked how much it runs.
+
+    With settings, or as its `own`, it is this test's alone.
+    """
+
+    def begin(own: bool = False, **settings: str) -> tuple[Served, Device, OwnEngine]:
+        if settings or own:
+            engine = own_engine("--context", settings.get("SILO_CONTEXT", "4096"))
+            served = serve(engine.spec, **{"SILO_SHAPE": "fast"} | settings)
+            return served, new_device(served.link).set_up(), engine
+        served, admin, engine = shared
+        devices.append(another_person(served, admin, new_id()))
+        return served, devices[-1], engine
 
     return begin
+
+
+@pytest.fixture
+def devices() -> Iterator[list[Device]]:
+    """Devices whose connections are closed at the end."""
+    found: list[Device] = []
+    yield found
+    for device in found:
+        device.http.close()
+
+
+def written(served: Served, device: Device) -> list[str]:
+    """What is written of this device's requests."""
+    with behind(served) as database:
+        rows = database.execute("SELECT state FROM once WHERE device = ? ORDER BY id", (b32(device.device),))
+        return [state for (state,) in rows]
 
 
 def reply_of(record: OpenedRecord) -> dict[str, Any]:
@@ -54,9 +95,9 @@ def state_of(device: Device, turn: str) -> str:
 # --- clients that go away ---
 
 
-@pytest.mark.parametrize("shape", ["fast", "steady"])
-def test_a_client_going_away_mid_reply_keeps_its_cut_turn(start: Start, shape: str) -> None:
-    _, device, engine = start(SILO_SHAPE=shape)
+@pytest.mark.parametrize("shape", [{}, {"SILO_SHAPE": "steady"}], ids=["fast", "steady"])
+def test_a_client_going_away_mid_reply_keeps_its_cut_turn(start: Start, shape: dict[str, str]) -> None:
+    _, device, engine = start(**shape)
     prompt, turn = "chunks 1000 gap 20 räksmörgås and so on", new_id()
     reply = listen(device, prompt, turn=turn).until_words(10)
     assert engine.running() == 1
@@ -86,8 +127,7 @@ def test_a_client_going_away_before_the_first_word_keeps_nothing(start: Start) -
     until(lambda: engine.running() == 0, 1)
     until(lambda: state_of(device, body["turn"]) == "lost", 5)
     assert device.history() == []
-    with behind(served) as database:
-        assert database.execute("SELECT state FROM once").fetchone() == ("refused",)
+    assert written(served, device) == ["refused"]
     # Who recorded it cannot have it run now; its person may ask anew.
     again = device.ask("POST", "/chat", body, id=request.id, time=request.time)
     assert (again.status, again.code) == (409, "lost")
@@ -103,8 +143,7 @@ def test_a_client_going_away_in_the_middle_of_its_request_leaves_no_trace(start:
     assert device.chat("something else").end["kept"]["index"] == 1
     assert engine.last()["messages"][-1]["content"] == "something else"
     assert state_of(device, body["turn"]) == "not_found"
-    with behind(served) as database:
-        assert database.execute("SELECT count(*) FROM once").fetchone() == (1,)
+    assert written(served, device) == ["done"]
     assert "error" not in served.log.read_text()
 
 
@@ -132,7 +171,7 @@ def settled(states: list[str]) -> list[str]:
 
 
 def test_stopping_the_silo_keeps_the_turn_under_way(start: Start, new_device: NewDevice) -> None:
-    served, device, _ = start()
+    served, device, _ = start(own=True)
     reply = listen(device, "chunks 1000 gap 20 words").until_words(5)
     assert served.stop() == 0
     served.start()
@@ -145,10 +184,11 @@ def test_stopping_the_silo_keeps_the_turn_under_way(start: Start, new_device: Ne
 # --- writers at once ---
 
 
-def test_twenty_writers_on_one_account_leave_one_chain(start: Start, closing_devices: list[Device]) -> None:
-    served, device, _ = start(SILO_PARALLEL="20", SILO_QUEUE="100")
-    writers = [device, *(another_device(served, device) for _ in range(19))]
-    closing_devices += writers
+def test_twenty_writers_on_one_account_leave_one_chain(start: Start, devices: list[Device]) -> None:
+    served, device, _ = start()
+    others = [another_device(served, device) for _ in range(19)]
+    devices += others
+    writers = [device, *others]
 
     def write(writer: Device) -> list[Answered]:
         answers: list[Answered] = []
@@ -172,15 +212,6 @@ def test_twenty_writers_on_one_account_leave_one_chain(start: Start, closing_dev
     head = walk_log(device, log)
     assert head is not None
     assert log.hash == records[-1].entry_hash
-
-
-@pytest.fixture
-def closing_devices() -> Iterator[list[Device]]:
-    """Devices whose connections are closed at the end."""
-    devices: list[Device] = []
-    yield devices
-    for device in devices:
-        device.http.close()
 
 
 # --- once only ---
@@ -238,10 +269,10 @@ def test_a_turn_id_under_many_request_ids_at_once_runs_once(start: Start) -> Non
     assert len(device.history()) == 1
 
 
-def test_another_device_may_use_the_same_request_id(start: Start, closing_devices: list[Device]) -> None:
+def test_another_device_may_use_the_same_request_id(start: Start, devices: list[Device]) -> None:
     served, device, _ = start()
     other = another_device(served, device)
-    closing_devices.append(other)
+    devices.append(other)
     request = device.request("POST", "/chat")
     for one in (device, other):
         assert one.ask("POST", "/chat", one.chat_body("hello"), id=request.id).status == 200
@@ -249,7 +280,7 @@ def test_another_device_may_use_the_same_request_id(start: Start, closing_device
 
 
 def test_states_of_a_turn(start: Start) -> None:
-    served, device, _ = start()
+    served, device, _ = start(own=True)
     unknown, body = new_id(), device.chat_body("chunks 10 gap 30 states")
     turn = body["turn"]
     assert state_of(device, unknown) == "not_found"
@@ -272,16 +303,16 @@ def test_states_of_a_turn(start: Start) -> None:
     assert state_of(device, body["turn"]) == "kept"
 
 
-def test_another_persons_turn_is_unknown(start: Start) -> None:
+def test_another_persons_turn_is_unknown(start: Start, devices: list[Device]) -> None:
     served, device, _ = start()
     body = device.chat_body("mine")
     device.ask("POST", "/chat", body)
-    other = another_person(served, device, "bob")
+    other = another_person(served, device, new_id())
+    devices.append(other)
     assert state_of(other, body["turn"]) == "not_found"
     # The id is the client's own choice: somebody else may have chosen the same.
     assert other.chat("theirs", turn=body["turn"]).end["kept"]["index"] == 1
     assert [len(one.history()) for one in (device, other)] == [1, 1]
-    other.http.close()
 
 
 # --- engines that fail ---
