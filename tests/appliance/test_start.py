@@ -1,6 +1,5 @@
 """Starting and stopping a silo: what may be wrong, and the one line that says so; `ready`; nothing left behind."""
 
-import ctypes
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ import pytest
 from appliance.config import Config, load, read_environment
 from appliance.engine import catalog
 from silo.errors import MACHINE, SETTINGS, USAGE, SiloError
+from tests.appliance.powers import without_powers
 from tests.conftest import Serve
 from tests.harness import ROOT, Device, Served, clean_environment
 
@@ -110,15 +110,6 @@ def test_the_port_is_taken(start: Start) -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
 def test_a_host_that_is_not_this_machine(start: Start, host: str) -> None:
     start.fails("--host", host).says(SETTINGS, "SILO_HOST", host)
-
-
-def without_powers() -> None:
-    """Take from a program that root starts the right to write where nobody may."""
-    if os.geteuid() == 0 and sys.platform == "linux":
-        override, search = 1, 2  # linux/capability.h
-        libc = ctypes.CDLL(None)
-        for power in (override, search):
-            assert libc.prctl(24, power, 0, 0, 0) == 0  # PR_CAPBSET_DROP
 
 
 def test_the_data_folder_cannot_be_written(start: Start) -> None:
@@ -411,8 +402,9 @@ def test_what_it_says_and_keeps(serve: Serve, new_device: Callable[[str], Device
     _, folder = engine_of(served)
     assert rest_of(served) == (0, "")
     assert not folder.exists()
-    talk, *log = served.log.read_text().splitlines()
-    assert talk.startswith("fingerprint  ")
+    fingerprint, link, *log = served.log.read_text().splitlines()
+    assert fingerprint.startswith("fingerprint  ")
+    assert "silo init" in link
     assert [line for line in log if json.loads(line)["event"] == "answered"]
     # Whoever looks at the database later finds it closed: nothing is left in the log beside it.
     assert not (served.data / "silo.db-wal").exists()
