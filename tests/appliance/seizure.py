@@ -71,14 +71,22 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _left_behind(since: float) -> Iterator[Path]:
-    # Not pytest's own: there lie the other tests' silos, and this one's, which is gathered as it is.
     for folder in {Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")}:
-        for path in [*folder.glob("*"), *folder.glob("[!p]*/*")]:
-            with suppress(OSError):
-                seen = path.lstat()
-                mine = seen.st_uid == os.geteuid() and seen.st_mtime >= since
-                if mine and stat.S_ISREG(seen.st_mode) and seen.st_size < 2**26:
-                    yield path
+        for path in _entries(folder):
+            # Not pytest's own: there lie the other tests' silos, and this one's, which is gathered as it is.
+            inner = _entries(path) if not path.name.startswith("pytest-") else []
+            for one in (path, *inner):
+                with suppress(OSError):
+                    seen = one.lstat()
+                    mine = seen.st_uid == os.geteuid() and seen.st_mtime >= since
+                    if mine and stat.S_ISREG(seen.st_mode) and seen.st_size < 2**26:
+                        yield one
+
+
+def _entries(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
 
 
 # --- searching ---
