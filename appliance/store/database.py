@@ -4,7 +4,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,11 +63,22 @@ def _told(error: Exception, url: str) -> SiloError:
     return SiloError("data_damaged", f"{where} ({said:.80})")
 
 
+def _try_file(path: str) -> None:
+    """Raises sqlite3.DatabaseError where there is no database, nor can be one.
+
+    Found here and not by aiosqlite: its thread would still be ending, loudly, when the program does.
+    """
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
+        connection.execute("PRAGMA schema_version").fetchone()
+
+
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[dict[str, Any]]:
     """Tortoise's settings, while it is connected to `url`. Trouble with the database comes out as `_told` says it."""
     config = tortoise_config(url)
     try:
+        if url.startswith("sqlite://"):
+            _try_file(url.removeprefix("sqlite://"))
         await Tortoise.init(config=config)
         # At once: left to the first query, a connection that cannot be made leaves Tortoise's lock held for good.
         await connections.get("default").create_connection(with_db=True)

@@ -366,7 +366,7 @@ def test_a_body_that_does_not_fit_is_named_and_nothing_is_written(silo_server: S
     assert device.ask("POST", "/setup", honest, anonymous=True).status == 201
 
 
-@pytest.mark.parametrize("name", ["a", "Ångström Łukasz", "山田", "a" * 64, "o'clock; DROP TABLE user", "🦩"])
+@pytest.mark.parametrize("name", ["a" * 64, "Łukasz 山田 🦩", "o'clock; DROP TABLE user"])
 def test_names_that_are_names(silo_server: Served, new_device: NewDevice, name: str) -> None:
     device = new_device(silo_server.link)
     body = device.setup_body(name)
