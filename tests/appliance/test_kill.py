@@ -189,7 +189,8 @@ def test_kill_at_random_moments(own_engine: Callable[..., OwnEngine], tmp_path: 
 
 def many_lives(data: Path, engine: str) -> dict[str, int]:
     """One silo that is killed again and again; what became of the requests that the kills ended."""
-    served = Served(data, engine, SILO_SHAPE="fast", SILO_PARALLEL="16").start()
+    # What a kill leaves in the temporary folder goes with the test's.
+    served = Served(data, engine, SILO_SHAPE="fast", SILO_PARALLEL="16", TMPDIR=str(data.parent)).start()
     device = Device(served.link).set_up()
     devices = [device, *(another_device(served, device) for _ in range(WRITERS - 1))]
     seen = witness(device)
@@ -268,9 +269,11 @@ Serve = Callable[..., Served]
 NewDevice = Callable[[str], Device]
 
 
-def test_a_loss_is_found(own_engine: Callable[..., OwnEngine], serve: Serve, new_device: NewDevice) -> None:
+def test_a_loss_is_found(
+    own_engine: Callable[..., OwnEngine], serve: Serve, new_device: NewDevice, tmp_path: Path
+) -> None:
     engine = own_engine("--chunks", "5")
-    served = serve(engine.spec, SILO_SHAPE="fast")
+    served = serve(engine.spec, SILO_SHAPE="fast", TMPDIR=str(tmp_path))
     device = new_device(served.link).set_up()
     seen = witness(device)
     assert all(seen.write(device) for _ in range(6))
@@ -281,7 +284,7 @@ def test_a_loss_is_found(own_engine: Callable[..., OwnEngine], serve: Serve, new
         shutil.copytree(served.data, data)
         with closing(sqlite3.connect(data / "silo.db")) as opened, opened:
             damage(opened)
-        again = serve(engine.spec, data=data, SILO_SHAPE="fast")
+        again = serve(engine.spec, data=data, SILO_SHAPE="fast", TMPDIR=str(tmp_path))
         device.moved(again.url)
         # A stranger to the log, so that it is not the silo's own refusal of a head it lacks that finds it.
         device.head = None
