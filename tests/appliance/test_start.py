@@ -201,7 +201,7 @@ def test_another_silo_s_identity(start: Start, kept: Path, serve: Serve) -> None
 
 def test_models_that_cannot_be_used(start: Start) -> None:
     built_in = catalog.find(None).path.read_bytes()
-    files = {"notes.gguf": b"no model", "cut.gguf": built_in[: len(built_in) // 2], "header.gguf": built_in[:5000]}
+    files = {"notes.gguf": b"no model", "cut.gguf": built_in[: len(built_in) // 2]}
     for name, data in files.items():
         (start.folder / name).write_bytes(data)
     (start.folder / "none").mkdir()
@@ -290,10 +290,24 @@ WRONG_LINES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG_LINES)
-def test_lines_of_env_that_are_wrong(start: Start, name: str) -> None:
+def test_lines_of_env_that_are_wrong(tmp_path: Path, name: str) -> None:
     text, words = WRONG_LINES[name]
-    (start.folder / ".env").write_bytes(text)
-    start.fails().says(SETTINGS, words)
+    (tmp_path / ".env").write_bytes(text)
+    with pytest.raises(SiloError) as caught:
+        load(read_environment([tmp_path]), tmp_path)
+    assert caught.value.code == "bad_settings"
+    [line] = caught.value.detail.splitlines()
+    assert words in line
+
+
+def test_a_start_with_a_wrong_env(start: Start) -> None:
+    (start.folder / ".env").write_text("SILO_HOST=localhost\nSILO_PORT 7000\nSILO_QUEUE='1\n")
+    ended = start.fails()
+    assert (ended.code, ended.out) == (SETTINGS, "")
+    assert [line.partition(".env ")[2] for line in ended.err.splitlines()] == [
+        "line 2 is not NAME=value; correct or remove it",
+        "line 3 is not NAME=value; correct or remove it",
+    ]
 
 
 def test_env_is_read_as_it_is_written(tmp_path: Path) -> None:
