@@ -1,0 +1,1 @@
+"""Benches: our own work against the alternative, in one run. `./dev bench` lists them."""
