@@ -97,7 +97,8 @@ def watched() -> None:
         took["keep"].append((time.perf_counter() - start) * 1e3)
         return kept
 
-    turns.seal_record, records.add, turns.Turn._keep = seal_record, add_record, keep_turn  # pyright: ignore[reportPrivateUsage]
+    watch: Any = turns.Turn
+    turns.seal_record, records.add, watch._keep = seal_record, add_record, keep_turn
     try:
         main()
     finally:
