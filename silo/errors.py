@@ -109,6 +109,12 @@ TABLE: dict[str, Row] = {
         "this is not the silo that this device has pinned",
         "compare the fingerprint with the one the operator sees",
     ),
+    "other_fingerprint": Row(
+        0,
+        TRUST,
+        "stopped, and nothing was sent: the fingerprints differ",
+        "get the setup link again, over another road",
+    ),
     "no_identity": Row(0, USAGE, "this device belongs to no silo yet", "silo init LINK"),
     "has_identity": Row(
         0, USAGE, "this device belongs to a silo already", "use another SILO_HOME, or remove the identity there"

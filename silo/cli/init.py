@@ -89,7 +89,7 @@ def _compare(link: SetupLink, mark: bytes, yes: bool) -> None:
         return
     _need("--yes")
     if not screen.confirm("Does the silo's own terminal show the same?"):
-        raise SiloError("wrong_silo")
+        raise SiloError("other_fingerprint")
 
 
 def _name(given: str | None) -> str:

@@ -79,6 +79,13 @@ def _as_json(profile: Profile, trouble: SiloError | None) -> dict[str, Any]:
     }
 
 
+def _answers(trouble: SiloError | None) -> str:
+    if trouble is None:
+        return "yes"
+    # Without this device's keys nobody was asked.
+    return "not asked" if trouble.code == "wrong_passphrase" else "no"
+
+
 def _facts(profile: Profile, folder: str, trouble: SiloError | None) -> list[tuple[str, str]]:
     keyring = profile.keyring().document
     holders = sum(one.revoked is None and one.role == "backup" for one in keyring.holders)
@@ -91,5 +98,5 @@ def _facts(profile: Profile, folder: str, trouble: SiloError | None) -> list[tup
         ("device", f"enrolled {screen.when(profile.since, now())}"),
         ("log", f"{profile.head.at if profile.head else 0} records seen"),
         ("keys", KEPT[profile.secrets].format(folder=folder)),
-        ("answers", "yes" if trouble is None else "no"),
+        ("answers", _answers(trouble)),
     ]
