@@ -96,6 +96,12 @@ class NewUser(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     account: Blob
 
 
+class AskSetupLink(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The request of `POST /setup-link`."""
+
+    bearer: Hash
+
+
 class Setup(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The request of `POST /setup`."""
 

@@ -26,6 +26,14 @@ async def new_link(box: Box, address: str, now: int) -> str:
     return f"{address}/#setup.{b64(secret + box.fingerprint + box.silo)}"
 
 
+async def check_link(bearer: bytes, now: int) -> bytes:
+    """The hash that the live link answers to, where this is its bearer. Raises SiloError `setup_used`, `setup_wrong`."""
+    standing, hashed = await people.setup_hash(now - LIFE), setup_hash(bearer)
+    if standing is None or not same(hash_bytes(standing), hashed):
+        raise SiloError("setup_used" if await people.users() else "setup_wrong")
+    return hashed
+
+
 def check_name(name: str) -> None:
     """Raises SiloError `bad_request` unless it is 1 to 64 printable characters with none of white space around."""
     if not is_name(name):
@@ -37,10 +45,7 @@ async def set_up(box: Box, body: Setup, now: int) -> tuple[Keyring, Enrolment]:
 
     Raises SiloError `setup_used`, `setup_wrong`, `storage_full`, `bad_request` naming the part.
     """
-    standing = await people.setup_hash(now - LIFE)
-    hashed = setup_hash(hash_bytes(body.bearer))
-    if standing is None or not same(hash_bytes(standing), hashed):
-        raise SiloError("setup_used" if await people.users() else "setup_wrong")
+    hashed = await check_link(hash_bytes(body.bearer), now)
     check_name(body.user.name)
     keyring = _keyring(box, body.keyring)
     enrolment = _enrolment(box, body)

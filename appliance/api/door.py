@@ -185,7 +185,7 @@ def _body_parts(data: bytes) -> bytes:
 
 async def _admit(silo: Silo, opened: OpenedRequest) -> Caller | None:
     """Steps 3 and 4: is there a keyring, who signed, and when."""
-    first_run = (opened.header.method, opened.header.path) == ("POST", "/setup")
+    first_run = opened.header.method == "POST" and opened.header.path in ("/setup", "/setup-link")
     if not first_run and not await silo.trust.ready():
         raise SiloError("not_ready")
     if opened.has_device:

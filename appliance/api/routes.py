@@ -1,7 +1,8 @@
 """What is asked through the door: the route table of SPEC 5.5, and a handler for each row."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from appliance.api.turns import kept
 from appliance.store import keyrings, once, people, records
 from appliance.store.rows import StoredRecord
 from silo.crypto.channel import Seen
-from silo.crypto.encoding import b32, b64
+from silo.crypto.encoding import b32, b64, hash_bytes
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Enrolment
 from silo.errors import SiloError
@@ -24,6 +25,7 @@ from silo.messages import (
     AskHistory,
     AskKeyrings,
     AskLog,
+    AskSetupLink,
     Chat,
     Device,
     Enrolled,
@@ -94,17 +96,31 @@ async def _head(user: str) -> Seen | None:
     return Seen(at=head.at, hash=head.hash) if head.hash else None
 
 
+@contextmanager
+def _counted(silo: Silo, source: bytes) -> Iterator[None]:
+    """Slows down whoever tries setup links out."""
+    silo.setup_throttle.check(source)
+    try:
+        yield
+    except SiloError as error:
+        if error.code in ("setup_wrong", "setup_used"):
+            silo.setup_throttle.wrong(source)
+        raise
+
+
+async def post_setup_link(asked: Asked) -> Answer:
+    """`POST /setup-link`"""
+    with _counted(asked.silo, asked.source):
+        await setup.check_link(hash_bytes(asked.body.bearer), asked.silo.now())
+    return Answer({})
+
+
 async def post_setup(asked: Asked) -> Answer:
     """`POST /setup`"""
     silo = asked.silo
-    silo.setup_throttle.check(asked.source)
-    try:
+    with _counted(silo, asked.source):
         # Goes on when the client goes away: half a first run is none.
         keyring, enrolment = await asyncio.shield(asyncio.create_task(_set_up(silo, asked.body)))
-    except SiloError as error:
-        if error.code in ("setup_wrong", "setup_used"):
-            silo.setup_throttle.wrong(asked.source)
-        raise
     await silo.trust.keyring()
     return Answer(SetupDone(user=b32(enrolment.user), device=b32(enrolment.device), keyring=keyring.seen), 201)
 
@@ -209,6 +225,7 @@ async def get_history(asked: Asked) -> Answer:
 
 
 ROUTES: dict[str, Route] = {
+    "setup-link": Route("POST", AskSetupLink, post_setup_link, device=False),
     "setup": Route("POST", Setup, post_setup, device=False),
     "me": Route("GET", Nothing, get_me),
     "keyrings": Route("GET", AskKeyrings, get_keyrings),

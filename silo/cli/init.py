@@ -8,7 +8,17 @@ import click
 from silo.cli import screen
 from silo.cli.common import FILE, home, json_option, now, passphrase_from, run
 from silo.client.home import Profile, default_passphrase_file, read_secret_line
-from silo.client.setup import Plan, SetupLink, check_name, load_admin_key, meet, parse_link, resume, set_up
+from silo.client.setup import (
+    Plan,
+    SetupLink,
+    check_name,
+    check_new_file,
+    load_admin_key,
+    meet,
+    parse_link,
+    resume,
+    set_up,
+)
 from silo.crypto.encoding import b32, hash_bytes
 from silo.crypto.keys import fingerprint, spoken
 from silo.errors import SiloError
@@ -57,6 +67,8 @@ def init(
         screen.talk("the setup that was begun here had reached the silo; it is finished now")
         _done(begun, None, as_json)
         return
+    if key_path is not None and not use_admin_key and not (key_path.is_file() and _asks(yes)):
+        check_new_file(key_path)
     mark = fingerprint(run(meet(read, now, screen.warn)))
     _compare(read, mark, yes)
     chosen_name, password = _name(name), _password(password_file)
@@ -70,7 +82,7 @@ def init(
         passphrase=read_secret_line(locks) if locks else None,
     )
     if not yes:
-        _waive(plan.key_path)
+        _waive(plan)
     profile = run(set_up(here, read, plan, now, screen.warn))
     _done(profile, plan.key_path, as_json)
 
@@ -140,20 +152,35 @@ def check_password(password: str) -> None:
     from zxcvbn import zxcvbn
 
     # More than 72 characters it refuses, and needs none of them to tell.
-    if not password or zxcvbn(password[:72])["score"] < FLOOR:
-        raise SiloError("weak_password")
+    judged = zxcvbn(password[:72]) if password else None
+    if judged is None or judged["score"] < FLOOR:
+        why = judged["feedback"]["warning"].strip(" .") if judged else "it is empty"
+        raise SiloError("weak_password", why[:1].lower() + why[1:])
+
+
+def _asks(yes: bool) -> bool:
+    return screen.can_ask() and not yes
 
 
 def _key_path(given: Path | None, use: bool, yes: bool) -> tuple[Path, bool]:
-    path = given or Path("admin.key")
-    asks = screen.can_ask() and not yes
-    if given is None and asks:
-        path = Path(screen.ask("Where to write the admin key", str(path))).expanduser()
-    if path.exists() and not use:
-        use = asks and screen.confirm(f"{path} exists already. Take the admin key in it?")
+    """Where the admin key goes, or the file that it is in already (True)."""
+    if not _asks(yes):
+        path = given or Path("admin.key")
         if not use:
-            raise SiloError("bad_file", f"{path} exists already; --use-admin-key takes the key in it")
-    return path, use
+            check_new_file(path)
+        return path, use
+    while True:
+        path = given or Path(screen.ask("Where to write the admin key", "admin.key")).expanduser()
+        if use or (path.is_file() and screen.confirm(f"{path} exists already. Take the admin key in it?")):
+            return path, True
+        try:
+            check_new_file(path)
+        except SiloError as error:
+            if given is not None:
+                raise
+            screen.fail(error)
+            continue
+        return path, False
 
 
 def _key_passphrase(path: Path, use: bool, file: Path | None) -> str | None:
@@ -170,10 +197,11 @@ def _key_passphrase(path: Path, use: bool, file: Path | None) -> str | None:
     return found
 
 
-def _waive(path: Path) -> None:
+def _waive(plan: Plan) -> None:
     _need("--yes")
     screen.talk()
-    screen.talk(f"The admin key goes into {path}. There is no backup key yet:")
+    where = "is in" if plan.use_key else "goes into"
+    screen.talk(f"The admin key {where} {plan.key_path}. There is no backup key yet:")
     screen.talk("if you lose this file, nobody can open the vault.", style="bold")
     if not screen.confirm("Go on?"):
         raise click.Abort

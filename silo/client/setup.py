@@ -25,7 +25,7 @@ from silo.crypto.opening import open_core, open_epochs, open_lock
 from silo.crypto.sealing import KIND_TURN, NO_HASH, Place, seal_record
 from silo.errors import SiloError
 from silo.files import write_private
-from silo.messages import Me, NewUser, Setup, SetupDone, Statement, read_answer
+from silo.messages import AskSetupLink, Me, NewUser, Setup, SetupDone, Statement, read_answer
 
 _MARK = "#setup."
 _SIZES = (32, 32, 16)
@@ -83,6 +83,17 @@ def load_admin_key(path: Path, passphrase: Callable[[], str]) -> AdminKey:
     except UnicodeDecodeError:
         raise SiloError("bad_key_file", str(path)) from None
     return read_admin_key(text, passphrase() if is_locked(text) else None)
+
+
+def check_new_file(path: Path) -> None:
+    """Raises SiloError `bad_file` where no new file can be written there."""
+    if path.exists() or path.is_symlink():
+        raise SiloError("bad_file", f"{path} exists already; name another, or take the key in it: --use-admin-key")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise SiloError("bad_file", f"there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SiloError("bad_file", f"the folder {folder} cannot be written")
 
 
 def write_admin_key_file(path: Path, key: AdminKey, comment: str, passphrase: str | None) -> None:
@@ -150,16 +161,21 @@ async def resume(home: Home, passphrase: Callable[[], str], now: Callable[[], in
 
 
 async def meet(link: SetupLink, now: Callable[[], int], warn: Warn) -> bytes:
-    """The identity's public key, from the silo that the link pins. Raises as Door.ask."""
+    """The identity's public key, from the silo that the link pins, which says that the link works.
+
+    Raises SiloError `setup_wrong`, `setup_used`, `limited`; as Door.ask.
+    """
     async with Door(link.url, link.pin, now, warn) as door:
-        return await door.identity()
+        identity = await door.identity()
+        await door.ask(door.request("POST", "/setup-link"), AskSetupLink(bearer=b32(setup_bearer(link.secret))))
+        return identity
 
 
 async def set_up(home: Home, link: SetupLink, plan: Plan, now: Callable[[], int], warn: Warn) -> Profile:
     """Make everything, prove it, send it.
 
     Raises SiloError `setup_wrong`, `setup_used`, `limited`, `bad_file`, `has_identity`; as Door.ask. Where the silo
-    says no, nothing is left but the admin key's file; where it says nothing, `resume` finds out later.
+    says no, nothing is left; where it says nothing, `resume` finds out later.
     """
     check_name(plan.name)
     home.make()
@@ -247,7 +263,8 @@ async def _find_out(
         if isinstance(failure, Refused):
             home.discard()
             if not plan.use_key:
-                warn(f"the admin key in {plan.key_path} was not used; next time --use-admin-key takes it")
+                # Made a moment ago, for a silo that did not take it: it opens nothing.
+                plan.key_path.unlink(missing_ok=True)
         raise failure from None
     except Broken:
         warn("whether the silo was set up is not known yet: run the same command again")

@@ -17,7 +17,7 @@ import pytest
 from silo.crypto import labels
 from silo.crypto.encoding import b32, b64, new_id, unb64, write_json
 from silo.crypto.keyring import Document, first_keyring, sign_keyring
-from silo.crypto.keys import AdminKey, Enrolment, Signer, recipient_of
+from silo.crypto.keys import AdminKey, Enrolment, Signer, recipient_of, setup_bearer
 from silo.crypto.labels import pack, unpack
 from silo.errors import MACHINE, REFUSED
 from tests.conftest import Serve
@@ -85,6 +85,39 @@ def test_nothing_else_is_answered_before(silo_server: Served, new_device: NewDev
 
 
 # --- the link ---
+
+
+def check(device: Device, **bent: Any) -> Answered:
+    """`POST /setup-link`."""
+    return device.ask("POST", "/setup-link", {"bearer": b32(setup_bearer(device.secret))} | bent, anonymous=True)
+
+
+def test_asking_whether_a_link_works(silo_server: Served, new_device: NewDevice) -> None:
+    device = new_device(silo_server.link)
+    for _ in range(3):
+        answered = check(device)
+        assert (answered.sealed, answered.status, answered.json) == (True, 200, {})
+    assert check(device, bearer=b32(secrets.token_bytes(32))).code == "setup_wrong"
+    assert untouched(silo_server)
+    # A day later it is void; so it is when another is made.
+    behind(silo_server, "UPDATE setup SET time = time - ?", 24 * 60 * MINUTE + MINUTE)
+    assert check(device).code == "setup_wrong"
+    other = new_device(siloctl(silo_server, "setup-link").stdout.strip())
+    assert check(device).code == "setup_wrong"
+    assert check(other).status == 200
+    assert set_up(other).status == 201
+    assert check(other).code == check(device).code == "setup_used"
+
+
+def test_asking_is_slowed_like_trying(silo_server: Served, new_device: NewDevice) -> None:
+    device = new_device(silo_server.link)
+    body = device.setup_body()
+    for number in range(5):
+        path, wrong = ("/setup", body) if number % 2 else ("/setup-link", {})
+        answered = device.ask("POST", path, wrong | {"bearer": b32(secrets.token_bytes(32))}, anonymous=True)
+        assert answered.code == "setup_wrong"
+    assert check(device).code == "limited"
+    assert set_up(device).code == "limited"
 
 
 def test_the_link_works_once(silo_server: Served, new_device: NewDevice) -> None:

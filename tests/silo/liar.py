@@ -25,7 +25,7 @@ from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, read_json, unb6
 from silo.crypto.keyring import Document, Keyring, SignedKeyring, sign_keyring, verify_keyring
 from silo.crypto.keys import AdminKey, Recipient, Signer, fingerprint, setup_bearer
 from silo.crypto.sealing import KIND_TURN, NO_HASH, Place, SealedRecord, make_receipt, seal_record
-from silo.messages import Setup
+from silo.messages import AskSetupLink, Setup
 
 HOUR = 3_600_000
 Handler = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
@@ -188,13 +188,17 @@ class Liar:
             return self._whole(opened, *refused("unknown_device" if self.chain else "not_ready"))
         if path == "/chat":
             return self._chat(opened, body)
-        handler = getattr(self, "_" + path.split("/")[1])
+        handler = getattr(self, "_" + path.split("/")[1].replace("-", "_"))
         return self._whole(opened, *(handler(path) if path.startswith("/turns") else handler(body)))
 
     def _whole(self, opened: OpenedRequest, status: int, body: dict[str, Any]) -> bytes:
         head = part(HEAD, write_json({"status": status, "headers": {}}))
         payload = head + part(BODY, write_json(body)) + part(END, b"{}")
         return http(200, opened.reply().whole(payload), "application/octet-stream")
+
+    def _setup_link(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        right = hash_bytes(read_json(write_json(body), AskSetupLink).bearer) == setup_bearer(self.secret)
+        return (200, {}) if right and not self.chain else refused("setup_used" if self.chain else "setup_wrong")
 
     def _setup(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         setup = read_json(write_json(body), Setup)

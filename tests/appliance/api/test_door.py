@@ -497,7 +497,8 @@ def test_paths_and_methods(house: House) -> None:
     ):
         assert code(house.ask(method, path)) == (True, 405, "bad_method"), (method, path)
     # The administrator is in; whoever has a device needs no setup.
-    assert code(house.ask("POST", "/setup")) == (True, 403, "forbidden")
+    for path in ("/setup", "/setup-link"):
+        assert code(house.ask("POST", path)) == (True, 403, "forbidden"), path
 
 
 def test_roles(house: House) -> None:
@@ -546,6 +547,7 @@ STRANGE_BODIES: dict[str, bytes] = {
     "deep and closed": b"[" * 100_000 + b"]" * 100_000,
 }
 ROUTES: dict[str, tuple[str, str]] = {
+    "setup-link": ("POST", "/setup-link"),
     "setup": ("POST", "/setup"),
     "me": ("GET", "/me"),
     "keyrings": ("GET", "/keyrings"),
@@ -562,7 +564,7 @@ def to_route(house: House, verb: str, content: bytes) -> Answered:
     """Send a body to a route, as whoever may take it."""
     method, path = ROUTES[verb]
     forged = Forged(house.device, {"method": method, "path": path}, content=content)
-    if verb == "setup":
+    if verb.startswith("setup"):
         forged = forged.bend(name=bytes(16), sign=lambda *_: bytes(64))
     return house.send(forged)
 
@@ -598,6 +600,7 @@ WRONG_BODIES: dict[str, dict[str, list[Any]]] = {
         "signature": [..., *BAD_BLOBS],
         "context": [..., *BAD_MESSAGES],
     },
+    "setup-link": {"bearer": [..., *BAD_HASHES, None]},
     "setup": {
         "bearer": [..., *BAD_HASHES, None],
         "keyring": [..., 5, None, [], {}, "x"],
@@ -979,7 +982,7 @@ def test_chance(house: House, setup_body: dict[str, Any], seed: int) -> None:
         )
         method, path = ROUTES[verb]
         forged = Forged(device, {"method": method, "path": path})
-        if verb == "setup":
+        if verb.startswith("setup"):
             forged = forged.bend(name=bytes(16), sign=lambda *_: bytes(64))
         where = number % 4
         if where == 0:

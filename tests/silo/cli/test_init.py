@@ -3,6 +3,8 @@
 import os
 import re
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -11,7 +13,7 @@ from silo.crypto.encoding import b64
 from silo.crypto.keyfile import write_admin_key
 from silo.crypto.keys import AdminKey
 from silo.errors import SiloError
-from tests.harness import Served
+from tests.harness import Served, clean_environment
 from tests.silo.cli.conftest import PASSWORD, Cli, to_its_end
 
 
@@ -33,7 +35,7 @@ def test_with_flags_nothing_is_asked(silo_server: Served, stranger: Cli):
     used = elsewhere.init(silo_server.link)
     assert used.code == 6
     assert "has its administrator already" in used.err
-    assert "--use-admin-key" in used.err
+    assert not (elsewhere.folder / "admin.key").exists()
     assert not (elsewhere.home / "identity.json").exists()
 
 
@@ -106,7 +108,7 @@ def test_a_key_that_is_there_is_taken_when_asked(silo_server: Served, stranger: 
     text = path.read_text()
     refused = stranger.init(silo_server.link)
     assert refused.code == 2
-    assert "admin.key exists already; --use-admin-key takes the key in it" in refused.err
+    assert "admin.key exists already; name another, or take the key in it: --use-admin-key" in refused.err
     told = stranger.init(silo_server.link, "--use-admin-key", "--json").json
     assert told["genesis"] in text
     assert path.read_text() == text
@@ -140,6 +142,24 @@ def test_links_that_are_none(stranger: Cli):
     assert ended.code == 2
     assert ended.err.startswith("error: this is not a setup link\nhint: it looks like http://localhost:6006/#setup.")
     assert not stranger.home.exists()
+
+
+def test_a_void_link_is_found_before_anything_is_asked(silo_server: Served, stranger: Cli):
+    words = [sys.executable, "-m", "appliance.siloctl", "--data", str(silo_server.data), "setup-link"]
+    subprocess.run(words, check=True, capture_output=True, env=clean_environment())
+    child = stranger.typed("init", silo_server.link)
+    assert "this setup link is not valid" in to_its_end(child)
+    assert "?" not in str(child.before)
+    assert child.exitstatus == 6
+    assert not (stranger.folder / "admin.key").exists()
+    assert not stranger.home.exists()
+
+
+def test_a_place_where_no_key_can_be_is_found_before_anything_is_asked(silo_server: Served, stranger: Cli):
+    child = stranger.typed("init", silo_server.link, "--admin-key", "no/where.key")
+    assert "there is no folder" in to_its_end(child)
+    assert "?" not in str(child.before)
+    assert child.exitstatus == 2
 
 
 def test_a_link_of_another_silo(served: Served, stranger: Cli):

@@ -10,7 +10,7 @@ from silo.client.door import Broken, Refused
 from silo.client.home import Home
 from silo.client.setup import Plan, load_admin_key, parse_link, prove_admin_key, resume, set_up
 from silo.crypto.encoding import b32, b64, hash_bytes, unb64
-from silo.crypto.keyfile import is_locked
+from silo.crypto.keyfile import is_locked, write_admin_key
 from silo.crypto.keys import AdminKey, fingerprint
 from silo.crypto.locks import Lock, lock_salt, stretch
 from silo.crypto.opening import open_lock
@@ -150,22 +150,26 @@ async def test_a_key_file_that_cannot_be_written_stops_it(fresh: Home, liar: Lia
 
 
 @pytest.mark.parametrize("code", ["setup_wrong", "setup_used", "limited", "bad_request"])
-async def test_after_a_refusal_the_same_key_is_taken_again(
-    fresh: Home, liar: Liar, plan: Plan, warnings: list[str], code: str
-):
+async def test_a_refusal_leaves_nothing(fresh: Home, liar: Liar, plan: Plan, warnings: list[str], code: str):
     liar.instead["/setup"] = lambda _: refused(code)
     with pytest.raises(Refused) as caught:
         await run(fresh, liar, plan, warnings)
     assert caught.value.code == code
     assert fresh.read_begun() is None
     assert not (fresh.folder / "secrets.json").exists()
-    assert any("--use-admin-key" in warning for warning in warnings)
-    text = plan.key_path.read_text()
+    assert not plan.key_path.exists()
     liar.instead.clear()
     assert await resume(fresh, str, now, warnings.append) is None
-    profile = await run(fresh, liar, replace(plan, use_key=True), warnings)
+    assert (await run(fresh, liar, plan, warnings)).state == "ready"
+
+
+async def test_a_refusal_leaves_a_key_that_was_there(fresh: Home, liar: Liar, plan: Plan, warnings: list[str]):
+    plan.key_path.write_text(write_admin_key(AdminKey(), "mine"))
+    text = plan.key_path.read_text()
+    liar.instead["/setup"] = lambda _: refused("limited")
+    with pytest.raises(Refused):
+        await run(fresh, liar, replace(plan, use_key=True), warnings)
     assert plan.key_path.read_text() == text
-    assert profile.genesis in text
 
 
 async def test_an_answer_that_was_lost_is_found_out(fresh: Home, liar: Liar, plan: Plan, warnings: list[str]):
