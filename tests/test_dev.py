@@ -42,8 +42,8 @@ def pins(lock: str) -> dict[str, str]:
 def small(tmp_path: Path) -> Path:
     """A checkout with ./dev, one small package to install, and uv already there."""
     root = tmp_path / "a check out"
-    (root / "silo" / "cli").mkdir(parents=True)
-    (root / "silo" / "cli" / "__main__.py").write_text(TELL)
+    (root / "silo").mkdir(parents=True)
+    (root / "silo" / "__main__.py").write_text(TELL)
     shutil.copy(ROOT / "dev", root)
     shutil.copy(ROOT / "requirements-uv.lock", root)
     (root / "requirements.lock").write_text(pins("requirements.lock")["idna"] + "\n")
@@ -90,6 +90,12 @@ def test_bench_lists_what_there_is():
     done = run(ROOT / "dev", "bench")
     assert done.returncode == 0
     assert set(done.stdout.split()) == {file.stem for file in (ROOT / "bench").glob("[!_]*.py")}
+
+
+@pytest.mark.parametrize("words", [["up"], ["siloctl"], ["siloctl", "status"]])
+def test_usage_is_what_a_person_types(words: list[str]):
+    done = run(ROOT / "dev", *words, "--help")
+    assert done.stdout.startswith(f"Usage: ./dev {' '.join(words)} [OPTIONS]"), done.stderr
 
 
 # --- locks ---

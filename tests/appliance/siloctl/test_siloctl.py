@@ -19,8 +19,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from appliance.__main__ import main as appliance_main
 from appliance.siloctl.main import main as siloctl_main
+from appliance.start import main as appliance_main
 from silo.crypto import labels
 from silo.crypto.encoding import b32, hash_bytes, unb64
 from silo.crypto.keys import verify
