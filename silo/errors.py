@@ -129,6 +129,11 @@ TABLE: dict[str, Row] = {
     "unreachable": Row(0, AWAY, "the silo does not answer", "is it running, and is the address right?"),
     "bad_export": Row(0, USAGE, "this is not an export of a silo"),
     "bad_file": Row(0, USAGE, "this file cannot be used"),
+    "stdout_failed": Row(0, MACHINE, "the answer cannot be written to stdout", "what the silo kept is in: silo logs"),
+    "bad_option": Row(0, USAGE, "this option cannot be used"),
+    "unsettled": Row(
+        0, AWAY, "the silo went away, and whether it kept this turn is not known", "look once it is back: silo logs"
+    ),
     "partly": Row(0, PARTLY, "not everything could be opened", "the report names each record and why"),
     "bad_reply": Row(0, AWAY, "the answer is not a silo's", "something between here and the silo changed it"),
     # Starting up.

@@ -27,7 +27,7 @@ async def new_link(box: Box, address: str, now: int) -> str:
 
 
 async def check_link(bearer: bytes, now: int) -> bytes:
-    """The hash that the live link answers to, where this is its bearer. Raises SiloError `setup_used`, `setup_wrong`."""
+    """The hash of the live link, where this is its bearer. Raises SiloError `setup_used`, `setup_wrong`."""
     standing, hashed = await people.setup_hash(now - LIFE), setup_hash(bearer)
     if standing is None or not same(hash_bytes(standing), hashed):
         raise SiloError("setup_used" if await people.users() else "setup_wrong")

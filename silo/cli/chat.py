@@ -94,6 +94,8 @@ class Conversation:
                 self._talk = Talk()
                 screen.talk("a new chat", style="dim")
             elif COMMAND.fullmatch(text):
+                if text not in ("/", "/help"):
+                    screen.warn(f"there is no {text}")
                 screen.talk(HELP, style="dim")
             elif text:
                 self._ask(text)

@@ -50,9 +50,10 @@ def init(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Set a new silo up from its setup LINK: makes the admin key, your account and this device.
+    """Set a new silo up from its setup LINK.
 
-    Asks for what no option gives. The link works once; quote it, for the shell would read its #.
+    Makes the admin key, your account and this device. Asks for what no option gives. The link works once;
+    quote it, for the shell would read its #.
 
     \b
     Examples:

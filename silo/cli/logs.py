@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from silo.cli import screen
 from silo.cli.common import json_option, now, passphrase_option, run, session
 from silo.client.history import Opened, Turn
-from silo.errors import PARTLY
+from silo.errors import PARTLY, SiloError
 
 
 async def _history(count: int | None, thread: str | None, passphrase_file: Path | None) -> list[Opened]:
@@ -44,6 +45,8 @@ def logs(
       silo logs --all --short
       silo logs --cid THREAD --json
     """
+    if everything and context.get_parameter_source("count") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("-n and --all exclude each other", context)
     found = run(_history(None if everything else count, cid, passphrase_file))
     if as_json:
         for one in found:
@@ -57,7 +60,9 @@ def logs(
         if one.error is not None and not as_json:
             screen.misuse(f"turn {one.entry.index} does not open: {one.error.sentence()}")
     if not found:
-        screen.talk("no turns yet" if cid is None else "no turns in that chat", style="dim")
+        if cid is not None:
+            raise SiloError("not_found", "no chat with that id; silo logs --short lists them")
+        screen.talk("no turns yet", style="dim")
     context.exit(PARTLY if failed else 0)
 
 

@@ -33,6 +33,8 @@ class Talk:
 
 async def resume(opened: Session, go_on: bool, cid: str | None) -> Talk:
     """The chat to go on with. Raises SiloError `not_found`; as Session.thread."""
+    if cid is not None and go_on:
+        raise click.UsageError("-c and --cid exclude each other", click.get_current_context())
     if cid is None:
         if not go_on:
             return Talk()
@@ -102,7 +104,7 @@ def full_prompt(typed: str | None) -> str | None:
 @click.argument("text", metavar="[PROMPT]", required=False)
 @chat_options
 @click.option("--no-stream", is_flag=True, help="Print the reply when all of it has come.")
-@json_option("Print one JSON object: thread, turn, model, reply, finish, usage, kept.")
+@json_option("Print one JSON object: thread, turn, model, reply, finish, usage, kept, error.")
 @passphrase_option
 @click.pass_context
 def prompt(

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
 from silo.client.inert import InertStream, inert
@@ -31,8 +32,7 @@ MUTE = 10
 
 def console(stream: IO[str]) -> "Console":
     """A rich console that writes to `stream` by the rules above."""
-    from rich.console import Console
-
+    Console = _console_class()
     # FORCE_COLOR would put colours into a pipe, and NO_COLOR alone would leave bold and dim.
     options: dict[str, Any] = {
         "file": stream,
@@ -45,6 +45,18 @@ def console(stream: IO[str]) -> "Console":
     }
     made = Console(**options)
     return Console(**options, color_system=None) if made.no_color else made
+
+
+@cache
+def _console_class() -> "type[Console]":
+    from rich.console import Console
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            # rich's own ends the program with exit code 1.
+            raise BrokenPipeError
+
+    return Plain
 
 
 def _below() -> None:
@@ -199,11 +211,10 @@ def markdown(text: str) -> None:
     if not on_terminal():
         answer(text)
         return
-    from rich.console import Console
     from rich.markdown import Markdown
 
     wide = console(sys.stdout)
-    page = Console(
+    page = _console_class()(
         file=sys.stdout,
         force_terminal=True,
         color_system=wide.color_system if not wide.no_color else None,  # pyright: ignore[reportArgumentType]

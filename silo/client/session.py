@@ -6,6 +6,7 @@ them forward only over what it has verified itself.
 
 import asyncio
 import codecs
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -60,6 +61,15 @@ RETURN = 20
 """Seconds to wait for a silo that went away in the middle of a turn: as long as it takes to start again."""
 PAGE = 100
 LOG_PAGE = 5_000
+
+OPTION_RANGES = {
+    "temperature": "a number from 0 to 2",
+    "top_p": "a number above 0, up to 1",
+    "seed": "a whole number from 0 to 2147483647",
+    "max_tokens": "a whole number from 1 to 1000000",
+    "stop": "at most 4 texts of 1 to 64 characters",
+}
+"""SPEC 5.6 in words."""
 
 T = TypeVar("T")
 
@@ -341,7 +351,7 @@ class Session:
         """
         opened = await self.history(thread=thread)
         if not opened:
-            raise SiloError("not_found", "no chat with that id")
+            raise SiloError("not_found", "no chat with that id; silo logs --short lists them")
         turns: list[Turn] = []
         for one in opened:
             if one.turn is None:
@@ -425,8 +435,8 @@ class Session:
             checked = msgspec.convert(options, Options, strict=True)
         except msgspec.ValidationError as error:
             # "Expected `float` <= 2.0 - at `$.temperature`"
-            wanted, _, place = str(error).replace("`", "").partition(" - at $")
-            raise SiloError("bad_request", f"options{place}, {wanted.lower()}") from None
+            name = re.sub(r".*\$\.(\w+).*", r"\1", str(error))
+            raise SiloError("bad_option", f"{name} is {OPTION_RANGES[name]}" if name in OPTION_RANGES else "") from None
         text = write_json(TurnText(messages=messages, model=model, options=checked))
         turn = new_id()
         before = hash_bytes(parent) if parent else NO_HASH
@@ -543,8 +553,8 @@ class Session:
     async def _settled(self, asked: _Asked, heard: str, cause: SiloError) -> tuple[Turn, Kept]:
         """What became of a turn whose answer broke off.
 
-        Raises SiloError `lost` where nothing was kept, `cause` where nothing was begun, Broken where the silo stays
-        away, `in_progress` where it is still at it.
+        Raises SiloError `lost` where nothing was kept, `cause` where nothing was begun, `unsettled` where the silo
+        stays away, `in_progress` where it is still at it.
         """
         loop = asyncio.get_running_loop()
         begun, pause, told = loop.time(), 0.2, False
@@ -563,8 +573,8 @@ class Session:
                 raise SiloError("lost") if heard else cause from None
             except Broken as broken:
                 if not told:
-                    self._warn("the silo went away; waiting for what it kept of this turn")
-                patience, failure, told = RETURN, broken, True
+                    self._warn(f"the silo went away; waiting up to {RETURN:g} s for what it kept of this turn")
+                patience, failure, told = RETURN, SiloError("unsettled", broken.detail), True
             if loop.time() - begun >= patience:
                 raise failure
             await asyncio.sleep(pause)

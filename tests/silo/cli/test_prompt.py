@@ -81,7 +81,7 @@ def test_options_reach_the_model(silo: Cli):
     [
         (("-o", "nope", "1", "x"), "there is no option 'nope'"),
         (("-o", "temperature", "warm", "x"), "temperature is a number"),
-        (("-o", "temperature", "9", "x"), "options.temperature"),
+        (("-o", "temperature", "9", "x"), "this option cannot be used: temperature is a number from 0 to 2"),
         (("-m", "gpt-7", "x"), "does not serve that model"),
         (("--cid", "nonsense", "x"), "no chat with that id"),
         (("--nope", "x"), "No such option"),

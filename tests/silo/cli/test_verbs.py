@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +90,59 @@ def test_logs(silo: Cli):
 
 def test_logs_of_a_chat_that_is_none(silo: Cli):
     ended = silo("logs", "--cid", "nonsense")
-    assert (ended.code, ended.out, ended.err) == (0, "", "no turns in that chat\n")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith("no chat with that id; silo logs --short lists them\n")
+
+
+def test_options_that_exclude_each_other(silo: Cli):
+    for words in (("logs", "--all", "-n", "3"), ("-c", "--cid", "x", "hello"), ("chat", "-c", "--cid", "x")):
+        ended = silo(*words)
+        assert (ended.code, ended.out) == (2, ""), words
+        assert "exclude each other" in ended.err
+
+
+@pytest.mark.parametrize(("word", "meant"), [("lgos", "logs"), ("model", "models"), ("help", "--help")])
+def test_a_verb_misspelled_is_not_sent(silo: Cli, word: str, meant: str):
+    before = len(silo("logs", "--all", "--json").lines)
+    ended = silo(word)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith(f"silo prompt {word}\nhint: silo {meant}\n")
+    assert len(silo("logs", "--all", "--json").lines) == before
+    assert silo("prompt", word).out == f"{word}\n"
+
+
+# --- stdout that takes nothing ---
+
+
+@pytest.mark.parametrize("words", [("hello",), ("logs",), ("models", "--json"), ("--help",)])
+def test_a_full_or_closed_stdout_is_told_in_a_line(silo: Cli, words: tuple[str, ...]):
+    typed = f"exec {shlex.join([sys.executable, '-m', 'silo.cli', *words])}"
+    for where, says in (("> /dev/full", "no space left on device"), (">&-", "it is closed")):
+        ended = subprocess.run(
+            ["/bin/sh", "-c", f"{typed} {where}"],
+            cwd=silo.folder,
+            env=silo.environment | {"PYTHONPATH": os.getcwd()},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            timeout=60,
+        )
+        assert ended.returncode == 4
+        assert ended.stderr.decode().startswith(f"error: the answer cannot be written to stdout: {says}\nhint: ")
+
+
+def test_logs_for_a_reader_who_has_enough(silo: Cli):
+    # More than a pipe holds.
+    for _ in range(3):
+        silo("long " * 3_000)
+    process = silo.start("logs", "--all")
+    assert process.stdout
+    assert process.stderr
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=20) == 141
+    process.stderr.close()
 
 
 def test_logs_lay_out_replies_on_a_terminal(silo: Cli):
@@ -164,7 +218,7 @@ def test_recover_says_what_failed(silo: Cli, export: Path):
     ended = recovered(silo, export, "--json")
     assert ended.code == 11
     assert [(one["what"], one["code"], one["index"]) for one in ended.json["faults"]] == [("record", "forged", 1)]
-    assert "warning: record 1: a signature or a proof is missing or wrong" in ended.err
+    assert re.search(r"warning: alice, record 1 of chat \w{26}: a signature or a proof is missing or wrong", ended.err)
     assert "error: not everything could be opened" in ended.err
 
 
