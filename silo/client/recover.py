@@ -9,9 +9,10 @@ Every record is tried. What does not open, or opens and does not fit, is in the 
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,17 @@ from silo.crypto.encoding import Count, Id, b32, hash_bytes, id_bytes, parse_jso
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.crypto.keys import AdminKey, Enrolment, verify
 from silo.crypto.labels import HEADS
-from silo.crypto.opening import Log, OpenedRecord, Opener, Receipt, open_core, open_epochs, read_place
+from silo.crypto.opening import (
+    Envelope,
+    Log,
+    OpenedRecord,
+    Opener,
+    Receipt,
+    open_core,
+    open_epochs,
+    read_place,
+    read_receipt,
+)
 from silo.crypto.sealing import core_hash, log_entry
 from silo.errors import SiloError
 from silo.messages import (
@@ -44,6 +55,20 @@ Progress = Callable[[int], None]
 """Takes the number of bytes read so far."""
 
 
+ANOTHER = "make another with siloctl export, or take an older one"
+"""The next step with a damaged export."""
+CUT = "the export is cut off: its last line is missing"
+BAD_END = "the last line of the export is damaged"
+
+
+class _Told(SiloError):
+    """A reason that stands alone: of a damaged line, the table's sentence would say the wrong thing."""
+
+    def sentence(self) -> str:
+        """The detail."""
+        return self.detail
+
+
 @dataclass(frozen=True)
 class Fault:
     """What does not open or does not fit."""
@@ -57,6 +82,8 @@ class Fault:
     index: int = 0
     opened: bool = False
     """A record that was written out all the same."""
+    thread: str = ""
+    """The chat of a record, where that is known."""
 
 
 @dataclass
@@ -70,6 +97,10 @@ class _Person:
     opened: int = 0
     failed: int = 0
     threads: set[str] = field(default_factory=set)
+    signed: set[str] = field(default_factory=set)
+    """threads of cores that the silo signed for"""
+    last: int = 0
+    """The highest index that the silo signed for."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +116,11 @@ class Report:
     trust: str
     """`genesis`: the key signed the first keyring; `signed`: a later one; `listed`: others say that it is a holder."""
     records: int
+    """How many the export holds."""
+    promised: int
+    """How many there should be, as far as the export tells."""
+    cut: str
+    """What is wrong with the export's end; empty where its last line is there."""
     opened: int
     users: list[dict[str, Any]]
     faults: list[Fault]
@@ -100,6 +136,8 @@ class Report:
             "format": "securesilo/1 recovery",
             **{name: getattr(self, name) for name in ("silo", "identity", "time", "keyring", "trust")},
             "records": self.records,
+            "promised": self.promised,
+            "cut": self.cut,
             "opened": self.opened,
             "users": self.users,
             "faults": [{**vars(fault)} for fault in self.faults],
@@ -119,9 +157,13 @@ class _Recovery:
         self._openers: dict[bytes, Opener] = {}
         self._people: dict[str, _Person] = {}
         self._end: ExportEnd | None = None
+        self._end_line = 0
+        self._cut = CUT
         self._records = 0
         self._opened = 0
         self._line = 0
+        self._thread = ""
+        self._keyrings = 0
         self._checked = False
         self.faults: list[Fault] = []
 
@@ -131,33 +173,35 @@ class _Recovery:
         """One line. Raises SiloError `bad_export` where the first is not an export's; other faults are noted."""
         self._line = number
         if self._silo is None:
-            try:
-                self._silo = read_json(line, ExportSilo)
-            except ValueError as error:
-                raise SiloError("bad_export", str(error)) from None
+            self._silo = _read(line, ExportSilo, number, "bad_export")
             return
+        self._cut = self._cut and CUT
         try:
             if self._end is not None:
-                raise ValueError("it stands after the last line")
-            kind = _kind(line)
+                raise _Told("header_failure", f"line {number} stands after the last line")
+            kind = _kind(line, number)
             if kind == "record":
                 self._take_record(line)
             elif kind == "keyring":
-                self._take_keyring(read_json(line, ExportKeyring).signed)
+                self._keyrings += 1
+                self._take_keyring(_read(line, ExportKeyring, number).signed)
             elif kind == "user":
-                user = read_json(line, ExportUser)
+                user = _read(line, ExportUser, number)
                 self._person(user.id).name = user.name
             elif kind == "enrolment":
-                self._take_enrolment(read_json(line, ExportEnrolment))
+                self._take_enrolment(_read(line, ExportEnrolment, number))
             elif kind == "end":
-                self._end = read_json(line, ExportEnd)
+                self._end, self._end_line = _read(line, ExportEnd, number), number
+                self._cut = ""
             else:
-                raise ValueError("an unknown type")
-        except ValueError as error:
-            self._fault("export", SiloError("header_failure", str(error)))
+                raise _Told("header_failure", f"line {number} is damaged: field type")
+        except _Told as error:
+            self._cut = self._cut and (BAD_END if line.endswith(b"\n") else CUT)
+            self._fault("export", error)
 
     def _fault(self, what: str, error: SiloError, user: str = "", index: int = 0, opened: bool = False) -> None:
-        self.faults.append(Fault(what, error.code, error.sentence(), self._line, user, index, opened))
+        thread = self._thread if what == "record" else ""
+        self.faults.append(Fault(what, error.code, error.sentence(), self._line, user, index, opened, thread))
 
     def _person(self, user: str) -> _Person:
         return self._people.setdefault(user, _Person())
@@ -176,8 +220,12 @@ class _Recovery:
             keyring = verify_keyring(signed, self._silo_id, pin, self._keyring)
             stated = _there(self._silo).genesis
             if keyring.document.version == 1 and stated not in (None, b32(keyring.genesis)):
-                raise SiloError("forged", "the export names another genesis pin")
+                raise SiloError("forged", "line 1 names another genesis pin")
         except SiloError as error:
+            if error.code == "header_failure":
+                error = _Told(error.code, f"its document {_what_is_wrong(signed.document.encode(), error.detail)}")
+            elif error.code == "wrong_silo":
+                error = _Told(error.code, "it is of another silo than line 1 names")
             self._fault("keyring", error)
             return
         self._keyring = keyring
@@ -191,7 +239,8 @@ class _Recovery:
             for opener in open_epochs(self._key, keyring):
                 self._openers.setdefault(opener.fingerprint, opener)
         except SiloError as error:
-            if error.code != "no_match":
+            listed = any(half.holder == mine for epoch in keyring.document.epochs for half in epoch.halves)
+            if error.code != "no_match" or listed:
                 self._fault("keyring", error)
 
     def _take_enrolment(self, line: ExportEnrolment) -> None:
@@ -214,9 +263,10 @@ class _Recovery:
         if not self._checked:
             self._check_keyrings()
         user, index = "", 0
+        self._thread = ""
         try:
             user, index = _place_of(text)
-            line = _read_record(text)
+            line = _read(text, ExportRecord, self._line)
             turn, doubt = self._open(line, self._person(line.user))
         except SiloError as error:
             if user:
@@ -227,27 +277,94 @@ class _Recovery:
         person.opened += 1
         self._opened += 1
         person.threads.add(turn.thread)
+        self._thread = turn.thread
         if doubt:
             self._fault("record", doubt, line.user, line.index, opened=True)
         _write_turn(self._out, line.user, turn, doubt)
 
     def _check_keyrings(self) -> None:
         self._checked = True
+        if self._keyring is None:
+            # Whose key it is, only a keyring that verifies could tell.
+            first = next(iter(self.faults), None)
+            where = f"keyring in line {first.line}: " if first and first.what == "keyring" else ""
+            reason = f"{where}{first.why}" if first else "there is none"
+            raise SiloError(
+                "bad_export", f"it is damaged or was changed, for no keyring in it holds ({reason}); {ANOTHER}"
+            )
         if not self._openers:
-            raise SiloError("no_match", "no keyring in the export has a vault half for this admin key")
+            bad = self._keyrings - self._keyring.document.version
+            others = f"; {bad} of {self._keyrings} keyrings do not verify and might" if bad > 0 else ""
+            raise SiloError("no_match", f"no keyring in the export has a vault half for this admin key{others}")
         if _there(self._silo).identity not in [b32(one) for one in self._identities]:
-            self._fault("keyring", SiloError("forged", "no keyring certifies the silo's identity"))
+            error = SiloError("forged", "no keyring certifies the identity that line 1 names")
+            self.faults.append(Fault("keyring", error.code, error.sentence()))
 
     def _open(self, line: ExportRecord, person: _Person) -> tuple[Turn, SiloError | None]:
         """The turn, and what does not fit of it. Raises SiloError where it does not open."""
-        envelope = envelope_of(Record(index=line.index, core=line.core, wraps=line.wraps, receipt=line.receipt))
+        try:
+            envelope = envelope_of(Record(index=line.index, core=line.core, wraps=line.wraps, receipt=line.receipt))
+        except SiloError as error:
+            raise _Told(error.code, f"line {self._line} is damaged: it is misspelled") from None
+        receipt = self._receipt(envelope.receipt)
+        try:
+            place = read_place(envelope.core)
+            self._thread = b32(place.thread)
+            if receipt and receipt.core_hash == core_hash(envelope.core):
+                person.signed.add(self._thread)
+            if place.index == line.index:
+                if place.index in person.entries:
+                    raise SiloError("replay", "this place in the log is taken")
+                person.entries[place.index] = (place.previous, place.thread, core_hash(envelope.core))
+            opened, doubt = self._open_envelope(envelope, line, receipt)
+        except SiloError as error:
+            if error.code in ("forged", "replay"):
+                raise
+            raise _Told(error.code, self._why(error, envelope, line, receipt)) from None
+        if place.index != line.index:
+            # As `silo logs` has it (SPEC 7.4): what it is does not fit where it stands.
+            raise SiloError("forged", f"it is record {place.index}, moved to the place of {line.index}")
+        if not doubt:
+            person.last = max(person.last, place.index)
+        return self._read_turn(opened, person, doubt)
+
+    def _receipt(self, receipt: bytes) -> Receipt | None:
+        """The receipt, where a certified identity signed it."""
+        for identity in self._identities:
+            try:
+                return read_receipt(receipt, identity)
+            except SiloError:
+                continue
+        return None
+
+    def _why(self, error: SiloError, envelope: Envelope, line: ExportRecord, receipt: Receipt | None) -> str:
+        """Why a record does not open. What the silo signed tells which part of it was changed."""
+        mine = [mark for mark in self._openers if mark in envelope.wraps]
+        if receipt and receipt.core_hash != core_hash(envelope.core):
+            if (receipt.user, receipt.index) == (id_bytes(line.user), line.index):
+                return "it was changed: its receipt is for other bytes"
+            return "it was changed, or has another record's receipt"
+        if error.code != "no_match":
+            changed = "" if receipt else "; its receipt does not hold either, so it was changed"
+            return f"{error.sentence()}{changed}"
+        if receipt is None and mine:
+            return "it was changed: neither its wrap for this key's vault nor its receipt holds"
+        if receipt is None:
+            return (
+                "it was changed, or is sealed to others: it has no wrap for this key's vault and no receipt that holds"
+            )
+        if mine or any(mark in receipt.recipients for mark in self._openers):
+            return f"its wrap for this key's vault was {'changed' if mine else 'changed or taken out'}"
+        return "it is sealed to others, and not to a vault that this key opens"
+
+    def _open_envelope(
+        self, envelope: Envelope, line: ExportRecord, signed: Receipt | None
+    ) -> tuple[OpenedRecord, SiloError | None]:
         user = id_bytes(line.user)
         place, hashed = read_place(envelope.core), core_hash(envelope.core)
-        if place.index in person.entries:
-            raise SiloError("replay", "this place in the log is taken")
-        if place.index != line.index:
-            raise SiloError("header_failure", "another place than the export says")
-        person.entries[place.index] = (place.previous, place.thread, hashed)
+        for name, said, wanted in (("silo", place.silo, self._silo_id), ("user", place.user, user)):
+            if said != wanted:
+                raise SiloError("header_failure", f"it is another {name}'s record")
         doubt: SiloError | None = None
         openers = list(self._openers.values())
         try:
@@ -256,16 +373,24 @@ class _Recovery:
             if error.code != "forged":
                 raise
             # The key opens it and its receipt does not hold: the words are worth having, with the doubt beside them.
-            doubt = SiloError("forged", "receipt")
+            lack = "is missing" if not envelope.receipt else "is another record's" if signed else "does not hold"
+            doubt = SiloError("forged", f"its receipt {lack}")
             mine = next(one for one in openers if one.fingerprint in envelope.wraps)
             record_key = mine.open_wrap(envelope.wraps[mine.fingerprint], hashed)
             content = open_core(envelope.core, record_key)
             entry = log_entry(place.previous, place.silo, place.user, place.index, place.thread, hashed)
             receipt = Receipt(place.silo, place.user, place.index, hashed, entry, (), place.time)
             opened = OpenedRecord(place, content, hashed, entry, receipt)
+        return opened, doubt
+
+    def _read_turn(
+        self, opened: OpenedRecord, person: _Person, doubt: SiloError | None
+    ) -> tuple[Turn, SiloError | None]:
         try:
             turn = read_turn(opened, person.devices)
         except SiloError as error:
+            if error.code == "payload_failure":
+                raise _Told(error.code, "it opens, and holds no turn") from None
             if error.code != "forged":
                 raise
             return read_turn(opened, None), doubt or error
@@ -282,14 +407,18 @@ class _Recovery:
             self._check_keyrings()
         self._line = 0
         heads: dict[str, UserHead] = {}
+        promised = max(self._records, sum(person.last for person in self._people.values()))
         try:
             heads = self._heads()
+            # The number in the last line is nobody's word; the heads are signed.
+            promised = sum(head.at for head in heads.values())
         except SiloError as error:
             self._fault("export", error)
+            promised = max(promised, self._end.records if self._end else 0)
         for user, person in self._people.items():
             self._check_log(user, person, heads.pop(user, None))
         for user, head in heads.items():
-            self._fault("log", SiloError("truncated", f"all {head.at} records are missing"), user)
+            self._fault("log", _Told("truncated", f"all {head.at} records are missing"), user)
         users = [
             {
                 "id": user,
@@ -301,24 +430,42 @@ class _Recovery:
             for user, person in self._people.items()
         ]
         version = self._keyring.document.version if self._keyring else 0
+        self.faults = [self._sure(fault) for fault in self.faults]
         return Report(
-            silo.silo, silo.identity, silo.time, version, self._trust, self._records, self._opened, users, self.faults
+            silo=silo.silo,
+            identity=silo.identity,
+            time=silo.time,
+            keyring=version,
+            trust=self._trust,
+            records=self._records,
+            promised=max(promised, self._opened),
+            cut=self._cut,
+            opened=self._opened,
+            users=users,
+            faults=self.faults,
         )
+
+    def _sure(self, fault: Fault) -> Fault:
+        # A core that was changed may name a chat that never was.
+        person = self._people.get(fault.user, _Person())
+        return fault if fault.thread in person.threads | person.signed else replace(fault, thread="")
 
     def _heads(self) -> dict[str, UserHead]:
         if self._end is None:
-            raise SiloError("truncated", "its last line is missing")
+            raise _Told("truncated", self._cut)
         if self._end.records != self._records:
             self._fault(
                 "export",
-                SiloError("truncated", f"{self._end.records} records are promised, and {self._records} are there"),
+                _Told(
+                    "truncated", f"the last line promises {self._end.records} records, and {self._records} are there"
+                ),
             )
         text = self._end.statement.encode()
         try:
             stated = read_json(text, Heads)
             signature = unb64(self._end.signature)
-        except ValueError as error:
-            raise SiloError("header_failure", str(error)) from None
+        except ValueError:
+            raise _Told("header_failure", f"line {self._end_line} is damaged: field statement or signature") from None
         for identity in self._identities:
             try:
                 verify(identity, signature, HEADS, text)
@@ -326,9 +473,9 @@ class _Recovery:
             except SiloError:
                 continue
         else:
-            raise SiloError("forged", "the heads of the logs")
+            raise SiloError("forged", f"the heads of the logs in line {self._end_line}")
         if stated.silo != _there(self._silo).silo:
-            raise SiloError("wrong_silo")
+            raise _Told("wrong_silo", f"line {self._end_line} is of another silo than line 1 names")
         return {head.user: head for head in stated.heads}
 
     def _check_log(self, user: str, person: _Person, head: UserHead | None) -> None:
@@ -337,8 +484,7 @@ class _Recovery:
         for index in sorted(person.entries):
             previous, thread, hashed = person.entries[index]
             if index != log.at + 1:
-                missing = f"entry {index - 1}" if index == log.at + 2 else f"entries {log.at + 1} to {index - 1}"
-                self._fault("log", SiloError("truncated", f"{missing} of the log missing"), user, index)
+                self._fault("log", _missing(log.at + 1, index - 1), user, index)
                 log = Log(self._silo_id, id_bytes(user), index - 1, previous)
             elif previous != log.hash:
                 self._fault("log", SiloError("forged", f"entry {index} follows another than {index - 1}"), user, index)
@@ -347,8 +493,13 @@ class _Recovery:
             if head and index == head.at and b32(log.hash) != head.hash:
                 self._fault("log", SiloError("forged", f"the silo's head differs at {index}"), user, index)
         if head and log.at < last:
-            missing = f"entry {last}" if log.at == last - 1 else f"entries {log.at + 1} to {last}"
-            self._fault("log", SiloError("truncated", f"{missing} of the log missing"), user, last)
+            self._fault("log", _missing(log.at + 1, last), user, last)
+
+
+def _missing(first: int, last: int) -> SiloError:
+    """What a log lacks."""
+    entries = f"entry {first} of the log is" if first == last else f"entries {first} to {last} of the log are"
+    return _Told("truncated", f"{entries} missing")
 
 
 def _there(value: T | None) -> T:
@@ -356,11 +507,40 @@ def _there(value: T | None) -> T:
     return value
 
 
-def _kind(line: bytes) -> str:
-    value = parse_json(line)
+def _kind(line: bytes, number: int) -> str:
+    """The line's type. Raises _Told."""
+    try:
+        value = parse_json(line)
+    except ValueError:
+        if not line.endswith(b"\n"):
+            raise _Told("truncated", f"line {number} is cut off") from None
+        raise _Told("header_failure", f"line {number} is not JSON") from None
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise ValueError("a line without a type")
+        raise _Told("header_failure", f"line {number} is damaged: field type")
     return value["type"]
+
+
+def _read(line: bytes, kind: type[T], number: int, code: str = "header_failure") -> T:
+    """The line as `kind`. Raises SiloError `code`: which field of which line is damaged, in plain words."""
+    try:
+        return read_json(line, kind)
+    except ValueError as error:
+        made = SiloError if code == "bad_export" else _Told
+        raise made(code, f"line {number} {_what_is_wrong(line, str(error), kind)}") from None
+
+
+def _what_is_wrong(text: bytes, said: str, kind: type | None = None) -> str:
+    """What keeps a JSON text from being read, in plain words; `said` is the reader's reason."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return "is not JSON"
+    if path := re.search(r"\$\.(\w+)", said):
+        return f"is damaged: field {path[1]}"
+    for one in msgspec.structs.fields(kind) if kind and isinstance(value, dict) else ():
+        if one.required and one.name not in value:
+            return f"is damaged: field {one.name} is missing"
+    return f"is damaged: {said}" if "$" not in said else "is damaged: it is not what it must be"
 
 
 def _place_of(line: bytes) -> tuple[str, int]:
@@ -370,13 +550,6 @@ def _place_of(line: bytes) -> tuple[str, int]:
         return msgspec.convert(value.get("user"), Id), msgspec.convert(value.get("index"), Count)
     except msgspec.ValidationError:
         return "", 0
-
-
-def _read_record(line: bytes) -> ExportRecord:
-    try:
-        return read_json(line, ExportRecord)
-    except ValueError as error:
-        raise SiloError("header_failure", str(error)) from None
 
 
 # --- what is written ---
@@ -424,14 +597,16 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         with path.open("rb") as file:
             yield from enumerate(file, 1)
     except OSError as error:
-        raise SiloError("bad_file", f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+        reason = (error.strerror or "cannot be read").lower()
+        raise SiloError("bad_file", f"{path}: {reason}; name the file that siloctl export wrote") from None
 
 
 def recover(export: Path, key: AdminKey, out: Path, progress: Progress = lambda _: None) -> Report:
     """Open all of `export` with `key` into the new folder `out` (0700, files 0600).
 
-    Raises SiloError `bad_export`, `bad_file` (also for an `out` that holds something), `no_match` where the key opens
-    no vault epoch. What fails of single records is in the report.
+    Raises SiloError `bad_export` (also where no keyring in it verifies), `bad_file` (also for an `out` that holds
+    something), `no_match` where none that verifies has a half for the key. What fails of single records is in the
+    report.
     """
     lines = _lines(export)
     first = next(lines, None)
@@ -442,7 +617,7 @@ def recover(export: Path, key: AdminKey, out: Path, progress: Progress = lambda 
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(out.iterdir()):
-            raise SiloError("bad_file", f"{out} holds something already")
+            raise SiloError("bad_file", f"{out} holds something already; name a new folder with --out")
         out.chmod(0o700)
         size = len(first[1])
         for number, line in lines:
@@ -453,7 +628,9 @@ def recover(export: Path, key: AdminKey, out: Path, progress: Progress = lambda 
         text = json.dumps(report.as_json(), indent=1) + "\n"
         _append(out / "report.json", text)
     except OSError as error:
-        raise SiloError("bad_file", f"{out}: {(error.strerror or 'cannot be written').lower()}") from None
+        raise SiloError(
+            "bad_file", f"{out}: {(error.strerror or 'cannot be written').lower()}; name another with --out"
+        ) from None
     return report
 
 
