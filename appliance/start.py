@@ -6,10 +6,9 @@ import resource
 import signal
 import socket
 import sys
-import tempfile
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import click
 import uvloop
@@ -20,13 +19,15 @@ from appliance.accounts.box import Box, claim_database, open_box
 from appliance.api.app import create_app, serving
 from appliance.config import Config
 from appliance.data import held, listening
-from appliance.engine import make_engine
+from appliance.engine import PATIENCE, make_engine
 from appliance.store import database, once, people
 from appliance.terminal import fail, now, say, settings
 from silo.errors import SiloError
 
 SWEEP = 300
 """Seconds between clearings of what is kept for a while only."""
+MOMENT = 0.5
+"""Seconds in which an engine that runs answers."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -102,14 +103,21 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
         box.pin()  # so that a damaged one is found now
         await stack.enter_async_context(database.opened(config.database))
         await claim_database(box, now())
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="silo-")))
+        folder = config.data / "engine"
         engine = make_engine(config.engine, config.model, folder, config.context, config.parallel, config.queue)
         stack.push_async_callback(engine.stop)
         talk = sys.stderr.isatty() and not quiet
-        if talk:
+        # Not ours to start: whoever does must be told that it is missing.
+        path = config.engine.removeprefix("unix:") if config.engine.startswith("unix:") else ""
+        if talk and not path:
             say("starting the model …")
         started = asyncio.create_task(engine.start())
         stopped = asyncio.create_task(stop.wait())
+        if path and not quiet:
+            await asyncio.wait({started, stopped}, timeout=MOMENT, return_when=asyncio.FIRST_COMPLETED)
+            if not (started.done() or stopped.done()):
+                end = time.strftime("%H:%M:%S", time.localtime(now() / 1000 + PATIENCE - MOMENT))
+                say(f"waiting until {end} for the engine at {path}, where nothing answers yet")
         await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             started.cancel()

@@ -4,7 +4,8 @@
 which program answers. Nothing in it knows who asks: no accounts, no store, no keys.
 """
 
+from appliance.engine.attach import PATIENCE
 from appliance.engine.choose import make_engine
 from appliance.engine.protocol import Engine, Finish, Job, Message, Model
 
-__all__ = ["Engine", "Finish", "Job", "Message", "Model", "make_engine"]
+__all__ = ["PATIENCE", "Engine", "Finish", "Job", "Message", "Model", "make_engine"]

@@ -19,6 +19,9 @@ _LLAMA = {"cache_prompt": False, "return_progress": True}
 # Seconds: between questions while it is up; the first and the longest pause while it is down; for an answer.
 ASK_UP, ASK_DOWN, ASK_DOWN_LONGEST, ANSWER = 5.0, 0.05, 1.0, 5.0
 
+PATIENCE = 60.0
+"""Seconds that `start` waits for an engine that somebody else starts."""
+
 
 class Attached:
     """An Engine behind the Unix socket `socket`. It may come, go and come back at any time.
@@ -35,7 +38,7 @@ class Attached:
         parallel: int = 4,
         queue: int = 16,
         hang: float = 60.0,
-        patience: float = 60.0,
+        patience: float = PATIENCE,
     ) -> None:
         self._client = Client(socket, parallel=parallel, queue=queue, hang=hang, on_hang=self._on_hang)
         self._context = context
@@ -53,7 +56,8 @@ class Attached:
             async with asyncio.timeout(self._patience):
                 await self._up.wait()
         except TimeoutError:
-            raise SiloError("engine_down") from None
+            reason = f"nothing answered at {self._client.socket} in {self._patience:.0f} s"
+            raise SiloError("engine_down", reason) from None
 
     async def stop(self) -> None:
         """See Engine."""

@@ -1,6 +1,7 @@
 """An engine whose process is started, watched and restarted here."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import sys
@@ -28,7 +29,8 @@ class Spawned(Attached):
     """An Engine of kind `llama` or `fake` in a process of its own.
 
     Its socket lies in `folder`, which is made with mode 0700 and is this engine's alone; where that
-    path is too long for a socket, in a folder of the same kind under the system's temporary one.
+    path is too long for a socket, in a folder of the same kind under the system's temporary one. Either is
+    the same at each start, which so clears up what kill -9 left.
     `model` as in catalog.find; `context` is lowered to what the model was trained for. `flags` are
     further arguments of the process. The process sees none of our environment, has no output, and
     ends when we do, however we end.
@@ -49,7 +51,8 @@ class Spawned(Attached):
     ) -> None:
         self._folder = folder.absolute()
         if len(os.fsencode(self._folder / "engine.sock")) > _LONGEST_PATH:
-            self._folder = Path(tempfile.gettempdir(), f"silo-engine-{os.urandom(8).hex()}")
+            mark = hashlib.sha256(b"%d %b" % (os.getuid(), os.fsencode(self._folder))).hexdigest()[:16]
+            self._folder = Path(tempfile.gettempdir(), f"silo-engine-{mark}")
         self._socket = self._folder / "engine.sock"
         super().__init__(self._socket, context=context, parallel=parallel, queue=queue, hang=hang, patience=patience)
         self._kind = kind

@@ -58,7 +58,7 @@ async def write(box: Box, out: Path, now: int, progress: Callable[[int], None]) 
                 progress(counts["record"])
             size = file.tell()
     except FileExistsError:
-        raise SiloError("bad_file", f"{out} exists already") from None
+        raise SiloError("bad_file", f"{out} exists already; name another file, or remove that one") from None
     except OSError as error:
         raise SiloError("bad_file", f"{out} ({error.strerror})") from None
     return {"export": str(out), "bytes": size, "users": counts["user"], "records": counts["record"]}

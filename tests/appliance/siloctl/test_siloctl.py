@@ -82,7 +82,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Dev
 def stopped(kept: tuple[Served, Device], tmp_path: Path) -> Path:
     """A copy of that silo's data folder, as of a silo that does not run."""
     data = tmp_path / "data"
-    shutil.copytree(kept[0].data, data, ignore=shutil.ignore_patterns("silo.db*"))
+    shutil.copytree(kept[0].data, data, ignore=shutil.ignore_patterns("silo.db*", "engine"))
     with (
         closing(sqlite3.connect(kept[0].data / "silo.db")) as source,
         closing(sqlite3.connect(data / "silo.db")) as copy,
@@ -263,7 +263,8 @@ def test_export_takes_nothing_s_place(stopped: Path, tmp_path: Path) -> None:
     folder.mkdir()
     link.symlink_to(tmp_path / "nothing")
     for out in (taken, folder, link):
-        refused(siloctl(stopped, "export", str(out)), USAGE, str(out), "exists already")
+        words = "exists already; name another file, or remove that one"
+        refused(siloctl(stopped, "export", str(out)), USAGE, str(out), words)
     refused(siloctl(stopped, "export", str(tmp_path / "no" / "out")), USAGE, "No such file")
     refused(siloctl(stopped, "export", str(taken / "out")), USAGE, "Not a directory")
     refused(siloctl(stopped, "export", "o" * 300), USAGE, "too long")
