@@ -26,6 +26,7 @@ from rich.table import Table
 
 from bench._load import Measured, Passed, Sealed, measure, percentile
 from bench._processes import Failed, appliance, memory, mock_engine, nginx
+from bench._profile import LEAD, profiled
 from bench._writes import flushes, writes
 from silo.errors import MACHINE
 
@@ -71,6 +72,9 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
             click.echo(f"round {number + 1} of {plan.rounds}, about {left:.0f} s left", err=True)
             for name, gateway in gateways.items():
                 rounds[name].append(asyncio.run(measure(gateway, engine, plan.streams, plan.seconds)))
+        click.echo("where the time goes", err=True)
+        with profiled(gateways["steady"].pid, plan.seconds, folder / "profile") as samples:
+            asyncio.run(measure(gateways["steady"], engine, plan.streams, plan.seconds + LEAD))
         click.echo(f"{plan.crowd} streams at once", err=True)
         asyncio.run(measure(gateways["steady"], engine, plan.crowd, plan.seconds))
         figures[f"memory_{plan.crowd}_streams_mib"] = round(memory(gateways["steady"].pid, peak=True), 1)
@@ -78,6 +82,9 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         figures[f"us_per_chunk_{name}"] = spread([one.chunk for one in measured])
         words = [word for one in measured for word in one.first_word]
         figures[f"first_word_ms_{name}"] = {"p50": milli(percentile(words, 0.5)), "p99": milli(percentile(words, 0.99))}
+    if samples:
+        cost = figures["us_per_chunk_steady"]["median"] / samples.total()
+        figures["us_per_chunk_steady_by_room"] = {one: round(count * cost, 2) for one, count in samples.most_common()}
     for key, name in (("cpu_ratio_nginx", "steady"), ("cpu_ratio_nginx_fast", "fast")):
         pairs = [ours.chunk / theirs.chunk for ours, theirs in zip(rounds[name], rounds["nginx"], strict=True)]
         figures[key] = round(statistics.median(pairs), 2)
@@ -114,6 +121,8 @@ def table(figures: dict[str, Any]) -> Table:
     for name in ("nginx", "steady", "fast"):
         cost = figures[f"us_per_chunk_{name}"]
         made.add_row(f"CPU a chunk, {name}", f"{cost['median']} µs ({cost['min']} to {cost['max']})", "")
+    for room, cost in figures.get("us_per_chunk_steady_by_room", {}).items():
+        made.add_row(f"  of that, {room}", f"{cost} µs", "")
     for name, goal in GOALS.items():
         if name in figures:
             made.add_row(name, str(figures[name]), f"{goal:g}")

@@ -127,7 +127,7 @@ TABLE: dict[str, Row] = {
     "bad_password": Row(0, USAGE, "this password cannot be used"),
     "weak_password": Row(0, USAGE, "the password is too weak", "take the suggested one, or a longer one"),
     "unreachable": Row(0, AWAY, "the silo does not answer", "is it running, and is the address right?"),
-    "bad_export": Row(0, USAGE, "this is not an export of a silo"),
+    "bad_export": Row(0, USAGE, "this cannot be used as an export of a silo"),
     "bad_file": Row(0, USAGE, "this file cannot be used"),
     "stdout_failed": Row(0, MACHINE, "the answer cannot be written to stdout", "what the silo kept is in: silo logs"),
     "bad_option": Row(0, USAGE, "this option cannot be used"),

@@ -590,7 +590,7 @@ def test_an_export_of_moved_records_is_named(box: Box, tmp_path: Path) -> None:
     report = recover(tmp_path / "export", box.admin, tmp_path / "readable")
     assert not report.whole
     named = {(fault.index, fault.code) for fault in report.faults if fault.user == alice and fault.what == "record"}
-    assert named == {(2, "header_failure"), (3, "header_failure"), (4, "forged")}
+    assert named == {(2, "forged"), (3, "forged"), (4, "forged")}
 
 
 def test_files_exchanged_under_a_running_silo(box: Box) -> None:
