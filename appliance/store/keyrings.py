@@ -4,9 +4,13 @@ from appliance.store import models
 from appliance.store.rows import StoredKeyring
 
 
+_MOST = 2**31 - 1
+"""The highest version that the column holds. PostgreSQL refuses to compare it with more."""
+
+
 async def after(version: int) -> list[StoredKeyring]:
     """The versions above `version`, in order."""
-    rows = await models.Keyring.filter(version__gt=version).order_by("version")
+    rows = await models.Keyring.filter(version__gt=min(version, _MOST)).order_by("version")
     return [StoredKeyring(row.version, row.document, row.signer, row.signature) for row in rows]
 
 

@@ -14,7 +14,7 @@ from tortoise import Tortoise, connections, fields
 from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.models import Model
 
-from appliance.store import database, models, people, records
+from appliance.store import database, keyrings, models, people, records
 from appliance.store.rows import Entry, StoredRecord
 from silo.crypto.encoding import b32, new_id
 from silo.errors import SiloError
@@ -233,3 +233,31 @@ async def test_pages_are_not_read_whole_before_they_are_cut(monkeypatch: pytest.
     monkeypatch.setattr(connection, "execute_query", watched)
     assert len(await records.page(USER, 0, 500, 1)) == 1
     assert 4 * MIB <= sum(seen) < 5 * MIB
+
+
+@pytest.mark.usefixtures("opened")
+async def test_no_number_is_larger_than_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite does not mind; PostgreSQL fails, and a client may ask for anything below 2^53."""
+    connection = connections.get("default")
+    execute = connection.execute_query
+    # Of the columns that a client's numbers are compared with; a number of rows has 64 bits everywhere.
+    bits = {'"version"': 31, '"index"': 63}
+    most = 2**53 - 1
+    seen: list[str] = []
+
+    async def watched(query: str, values: list[object] | None = None) -> tuple[int, Sequence[Any]]:
+        [column] = [name for name in bits if f"{name}>" in query or f"{name}=" in query]
+        numbers = [value for value in values or [] if isinstance(value, int)]
+        assert numbers
+        assert max(numbers) < 2 ** bits[column], query
+        seen.append(column)
+        return await execute(query, values)
+
+    monkeypatch.setattr(connection, "execute_query", watched)
+    for version in (2**31 - 1, 2**31, 2**31 + 5, most):
+        assert await keyrings.after(version) == []
+    assert await records.entries(USER, most, 5000) == []
+    assert await records.page(USER, most, 500, MIB) == []
+    assert not await records.follow(USER, most)
+    assert not await records.holds(USER, most, "a" * 52)
+    assert set(seen) == set(bits)
