@@ -3,7 +3,6 @@
 from appliance.store import models
 from appliance.store.rows import StoredKeyring
 
-
 _MOST = 2**31 - 1
 """The highest version that the column holds. PostgreSQL refuses to compare it with more."""
 
