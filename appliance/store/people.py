@@ -96,12 +96,6 @@ async def first_run(
         raise SiloError("storage_full") from None
 
 
-async def owner() -> str | None:
-    """The id of the silo that this database belongs to; None where it belongs to none yet."""
-    row = await models.Silo.first()
-    return row.id if row else None
-
-
 async def bound_silo() -> str | None:
     """The id of the silo that this database belongs to."""
     row = await models.Silo.first()
