@@ -36,6 +36,13 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
+def no_settings(folder: Path) -> Path:
+    """The folder, made, with a `.env` that sets nothing: a silo started here reads no other, the checkout's neither."""
+    folder.mkdir(exist_ok=True)
+    (folder / ".env").touch()
+    return folder
+
+
 def now() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
@@ -43,6 +50,9 @@ def now() -> int:
 
 class Served:
     """`python -m appliance up` in a data folder. Its log is in `log`, the link that it printed in `link`."""
+
+    program: tuple[str, ...] = ("-m", "appliance")
+    """What Python runs; a test may put something in front of it."""
 
     def __init__(self, data: Path, engine: str = "fake", **settings: str) -> None:
         self.data = data
@@ -57,13 +67,13 @@ class Served:
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "appliance", "up"),
+                    *(sys.executable, "-P", *self.program, "up"),
                     *("--port", "0", "--data", str(self.data), "--engine", self.engine),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                cwd=self.data.parent,
+                cwd=no_settings(self.data.parent),
                 env=clean_environment(**self.settings),
             )
         assert self.process.stdout

@@ -58,6 +58,7 @@ class _Body:
                 return await self._read()
         except TimeoutError:
             self._ended = True
+            self._leave_unread()
             raise RequestTimeout("") from None
 
     async def _read(self) -> bytes:
@@ -98,9 +99,14 @@ class _Body:
         await (await self._request.respond(answer)).send(end_stream=True)  # pyright: ignore[reportOptionalMemberAccess]
         with suppress(SanicException):
             await self._drop(most)
-        # Sanic, too, would read on, however much there is.
-        stream.request_body = None  # pyright: ignore[reportAttributeAccessIssue]
+        self._leave_unread()
         return None
+
+    def _leave_unread(self) -> None:
+        # Sanic would read on, however much there is and however long it takes.
+        stream = self._request.stream
+        stream.keep_alive = False  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+        stream.request_body = None  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
 
     async def _drop(self, most: int) -> None:
         self._rest = b""
