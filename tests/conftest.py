@@ -12,6 +12,12 @@ from tests.harness import Device, Served
 Require = Callable[[str], str]
 
 
+def pytest_configure() -> None:
+    """A developer's own settings are none of the tests'."""
+    for name in [name for name in os.environ if name.startswith("SILO_")]:
+        del os.environ[name]
+
+
 @pytest.fixture(scope="session")
 def require() -> Require:
     """Gives the path of a program that `./dev test` installs.

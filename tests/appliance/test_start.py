@@ -26,7 +26,7 @@ from appliance.engine import catalog
 from silo.errors import MACHINE, SETTINGS, USAGE, SiloError
 from tests.appliance.powers import without_powers
 from tests.conftest import Serve
-from tests.harness import ROOT, Device, Served, clean_environment
+from tests.harness import ROOT, Device, Served, clean_environment, no_settings
 
 UP = [sys.executable, "-P", "-m", "appliance", "up"]
 
@@ -79,7 +79,7 @@ class Start:
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     """A start in a folder of its own."""
-    return Start(tmp_path)
+    return Start(no_settings(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +309,26 @@ def test_a_start_with_a_wrong_env(start: Start) -> None:
         "line 2 is not NAME=value; correct or remove it",
         "line 3 is not NAME=value; correct or remove it",
     ]
+
+
+def test_a_developer_s_own_settings_reach_no_silo_of_the_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder in (elsewhere, checkout):
+        (folder / ".env").write_text("SILO_PORT=none\n")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("SILO_QUEUE", "none")
+    served = Served(tmp_path / "silo")
+    try:
+        served.start()
+    finally:
+        served.stop()
+    # Nor those of the checkout, which are read where the current folder has none.
+    monkeypatch.delenv("SILO_QUEUE")
+    assert read_environment([tmp_path / "nowhere", checkout]) == {"SILO_PORT": "none"}
+    assert read_environment([no_settings(tmp_path / "clean"), checkout]) == {}
 
 
 def test_env_is_read_as_it_is_written(tmp_path: Path) -> None:

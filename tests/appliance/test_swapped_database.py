@@ -35,7 +35,7 @@ from silo.crypto.sealing import make_receipt, seal_record
 from silo.errors import SiloError
 from silo.messages import Message
 from tests.appliance.company import OwnEngine, another_person, listen
-from tests.harness import Device, Served, clean_environment, now
+from tests.harness import Device, Served, clean_environment, no_settings, now
 
 Change = Callable[[sqlite3.Connection], None]
 
@@ -373,7 +373,7 @@ def siloctl(data: Path, *words: str) -> Any:
     return subprocess.run(
         [sys.executable, "-P", "-m", "appliance.siloctl", "--data", str(data), *words],
         env=clean_environment(),
-        cwd=data.parent,
+        cwd=no_settings(data.parent),
         capture_output=True,
         text=True,
         timeout=60,

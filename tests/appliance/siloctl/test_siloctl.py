@@ -29,7 +29,7 @@ from silo.crypto.sealing import core_hash
 from silo.errors import MACHINE, REFUSED, SETTINGS, USAGE
 from silo.files import write_private
 from tests.appliance.powers import without_powers
-from tests.harness import Device, Served, clean_environment, envelope
+from tests.harness import Device, Served, clean_environment, envelope, no_settings
 
 Run = subprocess.CompletedProcess[str]
 RECORDS = 40
@@ -43,10 +43,15 @@ def siloctl(data: Path, *words: str, said: str = "", prepare: Callable[[], None]
         text=True,
         timeout=60,
         env=clean_environment(**settings),
-        cwd=data.parent,
+        cwd=no_settings(data.parent),
         input=said,
         preexec_fn=prepare,
     )
+
+
+def made(folder: Path) -> list[str]:
+    """What lies in a folder, beside our own `.env`."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".env")
 
 
 def told(done: Run) -> Any:
@@ -126,12 +131,14 @@ def test_verbs_that_it_does_not_know(stopped: Path) -> None:
 def test_no_silo_there(tmp_path: Path, words: list[str]) -> None:
     data = tmp_path / "nowhere"
     refused(siloctl(data, *words), MACHINE, "no silo", str(data), "--data")
-    assert list(tmp_path.iterdir()) == []
+    assert made(tmp_path) == []
 
 
 def test_no_silo_in_the_folder(tmp_path: Path) -> None:
-    refused(siloctl(tmp_path, "status"), MACHINE, "no silo", str(tmp_path), "SILO_DATA")
-    assert list(tmp_path.iterdir()) == []
+    data = tmp_path / "empty"
+    data.mkdir()
+    refused(siloctl(data, "status"), MACHINE, "no silo", str(data), "SILO_DATA")
+    assert list(data.iterdir()) == []
 
 
 def test_somebody_else_s_folder(stopped: Path) -> None:
@@ -270,7 +277,7 @@ def test_export_takes_nothing_s_place(stopped: Path, tmp_path: Path) -> None:
     refused(siloctl(stopped, "export", "o" * 300), USAGE, "too long")
     assert taken.read_text() == "mine"
     assert not (tmp_path / "nothing").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "folder", "link", "taken"]
+    assert made(tmp_path) == ["data", "folder", "link", "taken"]
 
 
 def test_export_onto_a_disk_that_fails(stopped: Path, tmp_path: Path) -> None:
@@ -278,7 +285,7 @@ def test_export_onto_a_disk_that_fails(stopped: Path, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     refused(siloctl(stopped, "export", "out", prepare=small_files), USAGE, "out", os.strerror(errno.EFBIG))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert made(tmp_path) == ["data"]
     told(siloctl(stopped, "export", "out"))
 
 
