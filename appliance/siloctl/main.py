@@ -1,4 +1,4 @@
-"""The verbs of `siloctl`: on stdout one JSON line, or the plain fact where that is one; talk goes to stderr."""
+"""The verbs of `siloctl`. On stdout one line of JSON, at a terminal one fact a line; talk goes to stderr."""
 
 import asyncio
 import json
@@ -17,7 +17,8 @@ from appliance.siloctl import export
 from appliance.store import database, keyrings, people, records
 from appliance.terminal import fail, now, say, settings
 from silo import __version__
-from silo.crypto.encoding import b32
+from silo.crypto.encoding import b32, hash_bytes
+from silo.crypto.keys import spoken
 from silo.errors import REFUSED, SiloError
 
 Verb = Callable[[Config, Box], Awaitable[Any]]
@@ -44,6 +45,19 @@ def ending(work: Callable[[], Any]) -> Any:
         sys.exit(fail(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON line, at a terminal too.")
+
+
+def show(facts: dict[str, Any], as_json: bool, **nicer: str) -> None:
+    """Print what a verb found. `nicer` replaces facts for the eye of a person."""
+    if as_json or not sys.stdout.isatty():
+        click.echo(json.dumps(facts))
+        return
+    for name, value in (facts | nicer).items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        click.echo(f"{name:<{max(map(len, facts))}}  {'none yet' if text in (None, '') else text}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,8 +92,9 @@ def setup_link(data: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@json_option
 @click.pass_obj
-def status(data: str | None) -> None:
+def status(data: str | None, as_json: bool) -> None:
     """What this silo is: id, fingerprint, keyring version, numbers of users and records.
 
     Example: siloctl --data silo-data status
@@ -98,13 +113,15 @@ def status(data: str | None) -> None:
             "records": sum(head.at for head in heads),
         }
 
-    click.echo(json.dumps(run(data, verb)))
+    facts = run(data, verb)
+    show(facts, as_json, fingerprint=spoken(hash_bytes(facts["fingerprint"])))
 
 
 @main.command("export")
 @click.argument("out", type=click.Path(path_type=Path))
+@json_option
 @click.pass_obj
-def export_verb(data: str | None, out: Path) -> None:
+def export_verb(data: str | None, out: Path, as_json: bool) -> None:
     """Write everything that was sealed into the file OUT, as it lies here: sealed.
 
     Example: siloctl export silo.export; then, offline: silo recover silo.export --key admin.key --out readable
@@ -118,14 +135,15 @@ def export_verb(data: str | None, out: Path) -> None:
         async with database.snapshot():
             return await export.write(box, out, now(), progress)
 
-    click.echo(json.dumps(run(data, verb)))
+    show(run(data, verb), as_json)
 
 
 @main.command()
 @click.option("--to", help="A migration's name, or zero; without it, the newest.")
 @click.option("--yes", is_flag=True, help="Do not ask before taking migrations back.")
+@json_option
 @click.pass_obj
-def migrate(data: str | None, to: str | None, yes: bool) -> None:
+def migrate(data: str | None, to: str | None, yes: bool, as_json: bool) -> None:
     """Bring the database's schema forward, or back, while no silo runs. Going back to zero drops everything in it.
 
     Example: siloctl migrate --to 0001_initial
@@ -141,7 +159,7 @@ def migrate(data: str | None, to: str | None, yes: bool) -> None:
         with held(config.data):
             return asyncio.run(database.migrate(config.database, to))
 
-    click.echo(json.dumps({"migrations": ending(work)}))
+    show({"migrations": ending(work)}, as_json)
 
 
 def _agreed(question: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pexpect
 import pytest
 from click.testing import CliRunner
 
@@ -23,7 +24,7 @@ from appliance.siloctl.main import main as siloctl_main
 from appliance.start import main as appliance_main
 from silo.crypto import labels
 from silo.crypto.encoding import b32, hash_bytes, unb64
-from silo.crypto.keys import verify
+from silo.crypto.keys import spoken, verify
 from silo.crypto.opening import Log, Opener, open_record
 from silo.crypto.sealing import core_hash
 from silo.errors import MACHINE, REFUSED, SETTINGS, USAGE
@@ -177,6 +178,31 @@ def test_status(kept: tuple[Served, Device], stopped: Path) -> None:
     assert told(siloctl(stopped, "status", SILO_PORT="7000")) == running | {"url": "http://localhost:7000"}
     public = siloctl(served.data, "status", SILO_URL="https://silo.example.org", SILO_SSL_CONFIRMED="1")
     assert told(public) == running | {"url": "https://silo.example.org"}
+
+
+def test_status_at_a_terminal(kept: tuple[Served, Device]) -> None:
+    served, device = kept
+    words = ["-P", "-m", "appliance.siloctl", "--data", str(served.data), "status"]
+
+    def at_a_terminal(*more: str) -> list[str]:
+        where = str(no_settings(served.data.parent))
+        terminal = pexpect.spawn(
+            sys.executable, [*words, *more], env=clean_environment(), cwd=where, encoding="utf-8", timeout=30
+        )
+        said = terminal.read().splitlines()
+        terminal.close()
+        assert terminal.exitstatus == 0, said
+        return said
+
+    assert at_a_terminal() == [
+        f"silo         {b32(device.silo)}",
+        f"fingerprint  {spoken(device.pin)}",
+        f"url          {served.url}",
+        "keyring      1",
+        "users        1",
+        f"records      {RECORDS}",
+    ]
+    assert [json.loads(line) for line in at_a_terminal("--json")] == [told(siloctl(served.data, "status"))]
 
 
 def test_a_link_is_not_for_a_silo_that_has_its_administrator(kept: tuple[Served, Device], stopped: Path) -> None:
