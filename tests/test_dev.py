@@ -10,6 +10,7 @@ import time
 import venv
 from pathlib import Path
 
+import pexpect
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -161,6 +162,43 @@ def test_uv_comes_from_either(small: Path, tmp_path: Path, has: str):
         pytest.skip("this machine is not online")
     assert done.returncode == 0, done.stderr
     assert (small / ".dev/uv/pyvenv.cfg").exists() == (has == "venv")
+
+
+def at_a_terminal(root: Path, cache: Path) -> tuple[int | None, str]:
+    """Runs ./dev silo, nothing cached; its exit code, and all that was drawn."""
+    terminal = pexpect.spawn(
+        BASH,
+        [str(root / "dev"), "silo"],
+        env=os.environ | {"UV_CACHE_DIR": str(cache), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=120,
+    )
+    drawn = terminal.read()
+    terminal.close()
+    return terminal.exitstatus, drawn
+
+
+def test_a_terminal_sees_progress_and_no_list(small: Path, tmp_path: Path):
+    code, drawn = at_a_terminal(small, tmp_path / "cache")
+    if code == AWAY and not os.environ.get("CI"):
+        pytest.skip("this machine is not online")
+    assert code == 0, drawn
+    assert "Preparing" in drawn
+    # What is left standing: a line that is drawn again is seen in its last form.
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", lambda found: "\r" if found[0] == "\x1b[2K" else "", drawn)
+    left = [line.rpartition("\r")[2].strip() for line in plain.replace("\r\n", "\n").split("\n")]
+    talk = [line for line in left if line]
+    assert [line for line in talk[:-1] if not line.startswith("dev: ")] == []
+    assert "dev: installing the packages" in talk
+
+
+def test_a_terminal_sees_everything_where_it_fails(small: Path, tmp_path: Path):
+    lock = small / "requirements.lock"
+    lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, lock.read_text()))
+    code, drawn = at_a_terminal(small, tmp_path / "cache")
+    assert code == AWAY
+    assert "error: the packages could not be installed" in drawn
+    assert "idna" in drawn
 
 
 def test_the_second_start_does_nothing(small: Path, tmp_path: Path):
