@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from silo.crypto import _hpke, labels
+from silo.crypto.bags import BagPlace, read_bag
 from silo.crypto.encoding import HASH_SIZE, b32, hash_bytes, unb64
 from silo.crypto.frames import WholeOpener
 from silo.crypto.keyring import Keyring
@@ -41,6 +42,17 @@ class Opener:
     def open_wrap(self, sealed: bytes, core: bytes) -> bytes:
         """The record key in a wrap for the core with hash `core`. Raises SiloError `no_match`."""
         return self._open(sealed, labels.RECORD_WRAP, core, self.fingerprint)
+
+    def open_bag(self, sealed: bytes, place: BagPlace) -> dict[int, bytes]:
+        """index -> record key, from a key bag made for `place` (SPEC 7.8): each counts only with its record.
+
+        Raises SiloError `no_match` where it does not open, `payload_failure` where it is not well formed.
+        """
+        padded = self._open(sealed, labels.KEY_BAG, *place.fields())
+        try:
+            return read_bag(padded, place.at)
+        except ValueError as error:
+            raise SiloError("payload_failure", str(error)) from None
 
     def _open(self, sealed: bytes, label: str, *fields: bytes) -> bytes:
         return open_sealed(self._key, sealed, label, *fields)
@@ -165,16 +177,32 @@ def open_record(envelope: Envelope, openers: list[Opener], silo: bytes, user: by
     wrap for these keys, or it does not open), `header_failure` (another silo's or user's record, or a key
     for another place), `payload_failure`, `truncated`, `forged` (no receipt, or one for something else).
     """
-    place, hashed = read_place(envelope.core), core_hash(envelope.core)
-    if (place.silo, place.user) != (silo, user):
-        raise SiloError("header_failure")
+    _check_owner(envelope, silo, user)
+    return open_with_key(envelope, unwrap(envelope, openers), silo, user, identity)
+
+
+def unwrap(envelope: Envelope, openers: list[Opener]) -> bytes:
+    """The record key, by the first opener that a wrap names. Raises SiloError `no_match`."""
     mine = [opener for opener in openers if opener.fingerprint in envelope.wraps]
     if not mine:
         raise SiloError("no_match")
-    record_key = mine[0].open_wrap(envelope.wraps[mine[0].fingerprint], hashed)
+    return mine[0].open_wrap(envelope.wraps[mine[0].fingerprint], core_hash(envelope.core))
+
+
+def open_with_key(envelope: Envelope, record_key: bytes, silo: bytes, user: bytes, identity: bytes) -> OpenedRecord:
+    """The same with the record key at hand, from wherever: commitment and receipt judge it, so that a key bag
+    can add nothing (SPEC 7.8). Raises as `open_record`, but for `no_match`."""
+    _check_owner(envelope, silo, user)
+    place, hashed = read_place(envelope.core), core_hash(envelope.core)
     content = open_core(envelope.core, record_key)
     receipt = check_receipt(envelope.receipt, identity, envelope.core)
     return OpenedRecord(place, content, hashed, receipt.entry_hash, receipt)
+
+
+def _check_owner(envelope: Envelope, silo: bytes, user: bytes) -> None:
+    place = read_place(envelope.core)
+    if (place.silo, place.user) != (silo, user):
+        raise SiloError("header_failure")
 
 
 class Log:

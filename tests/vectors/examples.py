@@ -54,6 +54,17 @@ EXAMPLES: dict[str, list[tuple[str, list[str]]]] = {
     "log": [("log-one", ["silo", "user", "at", "start", "entry", "head-hash"])],
     "receipt": [("receipt", ["core-hash", "entry-hash", "recipient", "time", "identity", "receipt"])],
     "turn": [("turn", ["silo", "user", "thread", "turn", "parent", "text", "text-digest", "signature"])],
+    "tombstone": [
+        (
+            "tombstone",
+            [
+                *("silo", "user", "index", "core-hash", "entry-hash", "made", "who", "why", "version"),
+                *("keyring-hash", "time", "statement", "signature", "tombstone-hash"),
+            ],
+        )
+    ],
+    "deletion": [("deletion", ["tombstone-hash", "time", "until", "also", "identity", "receipt"])],
+    "bag": [("bag", ["seed", "silo", "user", "thread", "version", "at", "entry-hash", "held", "plaintext", "sealed"])],
     "keyring": [
         ("keyring", ["pin", "document", "signer", "signature", "hash"]),
         ("vault", ["seed", "epoch", "holder", "sealed", "epoch-seed", "epoch-public"]),

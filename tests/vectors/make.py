@@ -10,6 +10,7 @@ from pathlib import Path
 import form
 import lies
 import lies.blocks
+import lies.deleting
 import lies.door
 import lies.frames
 import lies.keyring

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 from silo.crypto import _hpke, channel, labels, locks
+from silo.crypto.bags import BagPlace
 from silo.crypto.channel import ReplyOpener, Seen, part, read_keys
-from silo.crypto.encoding import Blob, Hash, Id, b32, hash_bytes, id_bytes, padme, parse_json, read_json, unb64
+from silo.crypto.encoding import Blob, Hash, Id, b32, hash_bytes, id_bytes, padme, parse_json, read_json, u64, unb64
 from silo.crypto.frames import ReplyFrames, WholeOpener
 from silo.crypto.keyfile import read_admin_key
-from silo.crypto.keyring import Keyring, SignedKeyring, verify_chain
+from silo.crypto.keyring import Keyring, SignedKeyring, verify_chain, verify_keyring
 from silo.crypto.keys import (
     AdminKey,
     Recipient,
@@ -45,9 +46,11 @@ from silo.crypto.opening import (
     open_lock,
     open_record,
     open_sealed,
+    open_with_key,
     read_place,
 )
 from silo.crypto.sealing import TurnPlace, check_turn, core_hash, frame_key, head_hash
+from silo.crypto.tombstones import Erased, check_deletion, check_tombstone, tombstone_hash
 from silo.errors import SiloError
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -392,6 +395,61 @@ def _log(v: Vector, _: Released) -> None:
     log.check(v.data("head-hash"))
 
 
+@runs("tombstone")
+def _tombstone(v: Vector, _: Released) -> None:
+    keyrings: list[Keyring] = []
+    for text in v.texts("keyring"):
+        before = keyrings[-1] if keyrings else None
+        keyrings.append(verify_keyring(read_json(text.encode(), SignedKeyring), v.data("silo"), v.data("pin"), before))
+    erased = Erased(v.data("silo"), v.data("user"), v.number("index"), v.data("core-hash"), v.data("entry-hash"))
+    statement = v.data("statement")
+    devices = {v.data("device"): [v.data("device-public")]}
+    read = check_tombstone(statement, v.data("signature"), erased, keyrings, devices)
+    assert read.statement() == statement
+    for name in ("made", "who", "why", "time"):
+        same(v, name, getattr(read, name))
+    same(v, "version", read.keyring_version)
+    same(v, "keyring-hash", read.keyring_hash)
+    same(v, "tombstone-hash", tombstone_hash(statement))
+
+
+@runs("deletion")
+def _deletion(v: Vector, _: Released) -> None:
+    read = check_deletion(v.data("receipt"), v.data("statement"), [v.data("identity")])
+    same(v, "tombstone-hash", read.tombstone_hash)
+    same(v, "time", read.time)
+    assert (read.until is None) == ("until" not in v) or v.name == "deletion-nowhere"
+    same(v, "until", read.until or 0)
+    same(v, "also", ",".join(read.also))
+
+
+def _bag_keys(v: Vector) -> dict[int, bytes]:
+    bound = BagPlace(
+        v.data("silo"), v.data("user"), v.data("thread"), v.number("version"), v.number("at"), v.data("entry-hash")
+    )
+    return Opener(v.data("seed")).open_bag(v.data("sealed"), bound)
+
+
+@runs("bag")
+def _bag(v: Vector, _: Released) -> None:
+    keys = _bag_keys(v)
+    if "held" in v:
+        assert [[u64(index), key] for index, key in keys.items()] == v.tuples("held")
+    if "plaintext" in v:
+        content = b"".join(u64(index) + key for index, key in keys.items())
+        assert v.data("plaintext").rstrip(b"\0") == (u64(len(content)) + content).rstrip(b"\0")
+
+
+@runs("bagged")
+def _bagged(v: Vector, out: Released) -> None:
+    keys = _bag_keys(v)
+    envelope = Envelope(v.data("core"), {}, v.data("receipt"))
+    key = keys.get(read_place(envelope.core).index)
+    if key is None:
+        raise SiloError("no_match")
+    out.data = open_with_key(envelope, key, v.data("silo"), v.data("user"), v.data("identity")).content
+
+
 @runs("turn")
 def _turn(v: Vector, _: Released) -> None:
     place = TurnPlace(*(v.data(name) for name in ("silo", "user", "thread", "turn", "parent")))
@@ -506,7 +564,7 @@ def test_every_structure_has_truths_and_lies() -> None:
 
 
 def test_streams_say_what_may_be_released() -> None:
-    streams = {"frames-reply", "frames-whole", "request", "reply", "core", "record"}
+    streams = {"frames-reply", "frames-whole", "request", "reply", "core", "record", "bagged"}
     for v in vectors().values():
         assert ("released" in v) == (v.text("what") in streams), v.name
 
@@ -554,7 +612,7 @@ def _rows() -> list[list[str]]:
 def test_every_file_that_the_readme_names_breaks_something() -> None:
     for _, _, cell in _rows():
         files = re.findall(r"`([a-z0-9-]+)`", cell)
-        assert files or cell.startswith("what a client does")
+        assert files or cell.startswith("what a client ")
         for name in files:
             assert vectors()[name].text("expect") != "success", name
 
