@@ -12,6 +12,7 @@ from sanic.response import html, raw
 from appliance.accounts.box import open_box
 from appliance.api import door
 from appliance.api.state import Silo
+from appliance.api.strict import Crowd, Protocol
 from appliance.config import Config
 from appliance.engine import Engine
 from appliance.log import logger
@@ -46,6 +47,7 @@ def create_app(config: Config, engine: Engine, now: Callable[[], int]) -> Sanic:
     # A long prompt may keep the model busy before the first word.
     app.config.RESPONSE_TIMEOUT = 900
     app.config.KEEP_ALIVE_TIMEOUT = 75
+    app.ctx.crowd = Crowd()
     app.ctx.silo = Silo(config, engine, open_box(config.data, create=True), now)
     app.add_route(door.enter, "/silo/1/<key_id:str>", methods=["POST"], stream=True)
     app.add_route(keys, "/silo/keys", methods=["GET"])
@@ -59,7 +61,7 @@ def create_app(config: Config, engine: Engine, now: Callable[[], int]) -> Sanic:
 @asynccontextmanager
 async def serving(app: Sanic, listener: socket.socket) -> AsyncIterator[None]:
     """The application served on a socket that is bound already. At the end every turn under way is cut and kept."""
-    server = await app.create_server(sock=listener, return_asyncio_server=True)
+    server = await app.create_server(sock=listener, protocol=Protocol, return_asyncio_server=True)
     assert server is not None
     await server.startup()
     await server.start_serving()  # pyright: ignore[reportGeneralTypeIssues] - Sanic's own hint is wrong

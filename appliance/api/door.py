@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from time import monotonic
 
 from sanic import HTTPResponse, Request
 from sanic.exceptions import RequestTimeout, SanicException
@@ -27,6 +28,8 @@ _TYPE = "application/octet-stream"
 _ALLOWED_HEADERS = {"accept", "content-type"}
 _STALLED = 30
 """Seconds without a byte of the body after which the connection is given up."""
+_SLOWEST = 1024
+"""Bytes a second below which a body is given up, after those 30 seconds."""
 _MOMENT = 0.1
 """Seconds in which the rest of a refused body may still come before it is answered."""
 
@@ -49,12 +52,15 @@ class _Body:
         self._request = request
         self._rest = b""
         self._ended = False
+        self._since = monotonic()
+        self._got = 0
 
     async def _next(self) -> bytes:
         if self._ended or self._request.stream is None:
             return b""
+        left = self._since + _STALLED + self._got / _SLOWEST - monotonic()
         try:
-            async with asyncio.timeout(_STALLED):
+            async with asyncio.timeout(min(_STALLED, max(0.0, left))):
                 return await self._read()
         except TimeoutError:
             self._ended = True
@@ -65,6 +71,7 @@ class _Body:
         assert self._request.stream
         data = await self._request.stream.read()  # pyright: ignore[reportAttributeAccessIssue] - HTTP/1's stream
         self._ended = not data
+        self._got += len(data or b"")
         return data or b""
 
     async def prefix(self) -> bytes:

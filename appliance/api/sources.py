@@ -11,6 +11,19 @@ from silo.errors import SiloError
 _REMEMBERED = 10_000
 
 
+def network(address: str) -> str:
+    """What stands for an address in a limit: itself, or its /64 in IPv6, all of which one machine may have."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return parsed.packed[:8].hex()
+
+
 class Sources:
     """Names sources. What it gives cannot be turned back into an address once the process is gone."""
 
@@ -19,7 +32,7 @@ class Sources:
         self._key = secrets.token_bytes(32)
 
     def name(self, peer: str, forwarded: Sequence[str]) -> bytes:
-        """8 bytes for the peer's address, or for the forwarded one where the peer is a trusted proxy.
+        """8 bytes for the peer's network, or for the forwarded one where the peer is a trusted proxy.
 
         `forwarded`: every X-Forwarded-For header, in order; each proxy adds to the end, in a header of its own or not.
         """
@@ -29,7 +42,8 @@ class Sources:
                 break
             address = hop.strip()
         # A header may hold any bytes; Python keeps those that are no UTF-8 as surrogates.
-        return hashlib.blake2b(address.encode(errors="surrogateescape"), digest_size=8, key=self._key).digest()
+        named = network(address).encode(errors="surrogateescape")
+        return hashlib.blake2b(named, digest_size=8, key=self._key).digest()
 
     def _is_trusted(self, address: str) -> bool:
         try:
