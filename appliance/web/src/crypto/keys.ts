@@ -1,0 +1,251 @@
+// Keys: who signs, who is sealed to, and the fingerprints that name them (SPEC 2.5, 6).
+//
+// Signer and verify are Ed25519; Recipient is X-Wing. Opening stands in opening.ts, under its own labels.
+
+import { SiloError, refused, refusedAs } from '../errors.ts'
+import { type Bytes, concat, random, readU64, u64, zeros } from './bytes.ts'
+import { b32, unb64 } from './encoding.ts'
+import * as hpke from './hpke.ts'
+import * as labels from './labels.ts'
+import { digest, pack, unpack } from './labels.ts'
+
+export const SEED_SIZE = 32
+export const SIGN_SIZE = 32
+export const SEAL_SIZE = hpke.PUBLIC_SIZE
+export const SIGNATURE_SIZE = 64
+
+/** 32 bytes by HKDF-SHA256: `info` is label and fields packed (RFC 5869; SPEC 2.4). */
+export function derive(secret: Bytes, label: string, ...fields: readonly Uint8Array[]): Promise<Bytes> {
+  return deriveSalted(zeros(0), secret, label, ...fields)
+}
+
+/** As `derive`, with a salt. */
+export async function deriveSalted(
+  salt: Bytes,
+  secret: Bytes,
+  label: string,
+  ...fields: readonly Uint8Array[]
+): Promise<Bytes> {
+  const key = await crypto.subtle.importKey('raw', secret, 'HKDF', false, ['deriveBits'])
+  const how = { name: 'HKDF', hash: 'SHA-256', salt, info: pack(label, ...fields) }
+  return new Uint8Array(await crypto.subtle.deriveBits(how, key, 256))
+}
+
+/** 32 bytes that name one public key, Ed25519 or X-Wing (SPEC 2.5). */
+export function fingerprint(publicKey: Uint8Array): Promise<Bytes> {
+  return digest(labels.FINGERPRINT, publicKey)
+}
+
+/** 32 bytes over both halves of an admin key or holder. Of the key that signed keyring version 1 it is the genesis
+ * pin. Of one that never signs `sign` is empty. */
+export function adminFingerprint(sign: Uint8Array, seal: Uint8Array): Promise<Bytes> {
+  return digest(labels.ADMIN, sign, seal)
+}
+
+/** 32 bytes that name a device's pair of keys. */
+export function deviceFingerprint(sign: Uint8Array, seal: Uint8Array): Promise<Bytes> {
+  return digest(labels.DEVICE, sign, seal)
+}
+
+/** A fingerprint as people compare it: base32 in groups of four. */
+export function spoken(mark: Uint8Array): string {
+  return (b32(mark).match(/.{1,4}/g) ?? []).join(' ')
+}
+
+/** 16 bytes that an Ed25519 seed stands behind in PKCS #8 (RFC 8410). */
+const PKCS8 = Uint8Array.from([0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20])
+
+/** An Ed25519 private key: it signs and opens nothing. A fresh one cannot be exported. */
+export class Signer {
+  readonly #key: CryptoKey
+  readonly public: Bytes
+
+  private constructor(key: CryptoKey, publicKey: Bytes) {
+    this.#key = key
+    this.public = publicKey
+  }
+
+  /** A fresh one; its private half never leaves WebCrypto. */
+  static async fresh(): Promise<Signer> {
+    const pair = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify'])
+    return Signer.of(pair as CryptoKeyPair)
+  }
+
+  /** From a pair that was kept. */
+  static async of(pair: CryptoKeyPair): Promise<Signer> {
+    return new Signer(pair.privateKey, new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)))
+  }
+
+  /** From its 32-byte seed. Refuses another size. */
+  static async from(seed: Bytes): Promise<Signer> {
+    if (seed.length !== SEED_SIZE) {
+      throw refused('an Ed25519 seed has 32 bytes')
+    }
+    const encoded = concat(PKCS8, seed)
+    const key = await crypto.subtle.importKey('pkcs8', encoded, 'Ed25519', true, ['sign'])
+    const { x } = await crypto.subtle.exportKey('jwk', key)
+    return new Signer(await crypto.subtle.importKey('pkcs8', encoded, 'Ed25519', false, ['sign']), unb64(x ?? ''))
+  }
+
+  /** 64 bytes over label and fields packed (SPEC 2.5). */
+  async sign(label: string, ...fields: readonly Uint8Array[]): Promise<Bytes> {
+    return new Uint8Array(await crypto.subtle.sign('Ed25519', this.#key, pack(label, ...fields)))
+  }
+}
+
+const P = 2n ** 255n - 19n
+const L = 2n ** 252n + 27742317777372353535851937790883648493n
+// y of the points with 8P = 0; of each both signs of x are of small order.
+const SMALL_ORDER = new Set([
+  0n,
+  1n,
+  P - 1n,
+  2707385501144840649318225287225658788936804267575313519463743609750303402022n,
+  55188659117513257062467267217118295137698188065244968500265048394206261417927n,
+])
+
+function littleEndian(data: Uint8Array): bigint {
+  return [...data].reduceRight((number, byte) => (number << 8n) | BigInt(byte), 0n)
+}
+
+// What WebCrypto leaves open and libsodium refuses (SPEC 2.4).
+function isAcceptable(point: Uint8Array): boolean {
+  const y = littleEndian(point) & (2n ** 255n - 1n)
+  return y < P && !SMALL_ORDER.has(y)
+}
+
+/** `forged` unless `publicKey` signed label and fields. The rules are libsodium's (SPEC 2.4): cofactorless; a
+ * small-order key or R, a key spelled in a second way and a scalar not below the group's order are refused. */
+export async function verify(
+  publicKey: Bytes,
+  signature: Bytes,
+  label: string,
+  ...fields: readonly Uint8Array[]
+): Promise<void> {
+  const fits =
+    publicKey.length === SIGN_SIZE &&
+    signature.length === SIGNATURE_SIZE &&
+    littleEndian(signature.subarray(32)) < L &&
+    isAcceptable(publicKey) &&
+    isAcceptable(signature.subarray(0, 32)) &&
+    (await webVerify(publicKey, signature, pack(label, ...fields)))
+  if (!fits) {
+    throw new SiloError('forged')
+  }
+}
+
+async function webVerify(publicKey: Bytes, signature: Bytes, said: Bytes): Promise<boolean> {
+  try {
+    const key = await crypto.subtle.importKey('raw', publicKey, 'Ed25519', true, ['verify'])
+    return await crypto.subtle.verify('Ed25519', key, signature, said)
+  } catch {
+    return false // some engines look at the key when they take it: it is off the curve
+  }
+}
+
+/** An X-Wing public key (1,216 bytes): it can be sealed to. */
+export class Recipient {
+  readonly public: Bytes
+  readonly fingerprint: Bytes
+
+  private constructor(publicKey: Bytes, mark: Bytes) {
+    this.public = publicKey
+    this.fingerprint = mark
+  }
+
+  /** Refuses a public key that nothing can be sealed to. */
+  static async of(publicKey: Bytes): Promise<Recipient> {
+    hpke.checkPublic(publicKey)
+    return new Recipient(publicKey, await fingerprint(publicKey))
+  }
+
+  /** HPKE seal: enc (1,120 bytes), ciphertext (plaintext + 16). */
+  seal(plaintext: Bytes, label: string, ...fields: readonly Uint8Array[]): Promise<Bytes> {
+    return hpke.seal(this.public, plaintext, pack(label, ...fields))
+  }
+}
+
+/** The public half of an X-Wing seed. Refuses another size. */
+export async function recipientOf(seed: Bytes): Promise<Recipient> {
+  return Recipient.of((await hpke.PrivateKey.from(seed)).public)
+}
+
+/** The public halves of an admin key, and the fingerprint over both. */
+export interface AdminPublic {
+  readonly sign: Bytes
+  readonly seal: Bytes
+  readonly fingerprint: Bytes
+}
+
+/** An admin key from its one 32-byte seed: signs keyrings, holds vault epochs (SPEC 8.1).
+ *
+ * It belongs on its holder's own device. A page that comes over a network never takes one. */
+export class AdminKey {
+  readonly seed: Bytes
+  readonly signer: Signer
+  readonly sealSeed: Bytes
+  readonly public: AdminPublic
+
+  private constructor(seed: Bytes, signer: Signer, sealSeed: Bytes, publicHalves: AdminPublic) {
+    this.seed = seed
+    this.signer = signer
+    this.sealSeed = sealSeed
+    this.public = publicHalves
+  }
+
+  /** From its seed, or a fresh one. Refuses another size. */
+  static async from(seed: Bytes = random(SEED_SIZE)): Promise<AdminKey> {
+    if (seed.length !== SEED_SIZE) {
+      throw refused("an admin key's seed has 32 bytes")
+    }
+    const signer = await Signer.from(await derive(seed, labels.ADMIN_SIGN))
+    const sealSeed = await derive(seed, labels.ADMIN_SEAL)
+    const { public: seal } = await recipientOf(sealSeed)
+    const mark = await adminFingerprint(signer.public, seal)
+    return new AdminKey(seed, signer, sealSeed, { sign: signer.public, seal, fingerprint: mark })
+  }
+}
+
+/** What a device says of itself once, signed by itself (SPEC 6.1). All but `time` is raw bytes. */
+export interface Enrolment {
+  readonly silo: Bytes
+  readonly user: Bytes
+  readonly device: Bytes
+  /** Ed25519 public key, 32 bytes. */
+  readonly sign: Bytes
+  /** X-Wing public key, 1,216 bytes. */
+  readonly seal: Bytes
+  /** Milliseconds since 1970. */
+  readonly time: bigint
+}
+
+/** The bytes that are signed and kept. */
+export function enrolmentStatement(one: Enrolment): Bytes {
+  return pack(labels.ENROLMENT, one.silo, one.user, one.device, one.sign, one.seal, u64(one.time))
+}
+
+/** The enrolment that `statement` spells. `forged` unless its own key signed it and everything in it has its size. */
+export async function readEnrolment(statement: Bytes, signature: Bytes): Promise<Enrolment> {
+  const enrolment = await refusedAs('forged', () => {
+    const fields = unpack(labels.ENROLMENT, statement, 6)
+    const [silo, user, device, sign, seal, time] = fields
+    const fits = [16, 16, 16, SIGN_SIZE, SEAL_SIZE, 8].every((size, at) => fields[at]?.length === size)
+    if (!fits || !silo || !user || !device || !sign || !seal || !time) {
+      throw refused('a field has another size')
+    }
+    hpke.checkPublic(seal)
+    return { silo, user, device, sign, seal, time: readU64(time) }
+  })
+  await verify(enrolment.sign, signature, labels.ENROLMENT, statement)
+  return enrolment
+}
+
+/** What a setup link's 32-byte secret sends: the secret itself stays in the link (SPEC 8.5). */
+export function setupBearer(secret: Bytes): Promise<Bytes> {
+  return derive(secret, labels.SETUP_BEARER)
+}
+
+/** What the silo keeps of a setup link. */
+export function setupHash(bearer: Bytes): Promise<Bytes> {
+  return digest(labels.SETUP_HASH, bearer)
+}

@@ -1,0 +1,91 @@
+// Every label of the protocol, and the one way to put fields behind a label (SPEC 2.1, 2.2).
+//
+// A label names one purpose. No two purposes share one, so nothing made for one passes for another; the two steps
+// of one purpose (a statement, its signature) differ in their number of fields.
+
+import { refused } from '../errors.ts'
+import { type Bytes, concat, readU32, same, u32 } from './bytes.ts'
+
+export const FINGERPRINT = 'securesilo/1 fingerprint'
+export const ADMIN = 'securesilo/1 admin'
+export const ADMIN_SIGN = 'securesilo/1 admin sign'
+export const ADMIN_SEAL = 'securesilo/1 admin seal'
+export const DEVICE = 'securesilo/1 device'
+export const ENROLMENT = 'securesilo/1 enrolment'
+export const KEYS = 'securesilo/1 keys'
+export const SETUP_BEARER = 'securesilo/1 setup bearer'
+export const SETUP_HASH = 'securesilo/1 setup hash'
+
+export const DOOR_HEADER = 'securesilo/1 door header'
+export const DOOR_SIGNATURE = 'securesilo/1 door signature'
+export const DOOR_REQUEST = 'securesilo/1 door request'
+export const DOOR_REPLY = 'securesilo/1 door reply'
+
+export const RECORD_COMMITMENT = 'securesilo/1 record commitment'
+export const RECORD_HEAD = 'securesilo/1 record head'
+export const RECORD_FRAMES = 'securesilo/1 record frames'
+export const RECORD_CORE = 'securesilo/1 record core'
+export const RECORD_WRAP = 'securesilo/1 record wrap'
+export const RECEIPT = 'securesilo/1 receipt'
+export const LOG_ENTRY = 'securesilo/1 log entry'
+export const HEADS = 'securesilo/1 heads'
+export const TURN = 'securesilo/1 turn'
+export const TOMBSTONE = 'securesilo/1 tombstone'
+export const TOMBSTONE_HASH = 'securesilo/1 tombstone hash'
+export const DELETION = 'securesilo/1 deletion'
+export const KEY_BAG = 'securesilo/1 key bag'
+
+export const KEYRING = 'securesilo/1 keyring'
+export const KEYRING_HASH = 'securesilo/1 keyring hash'
+export const EPOCH_HALF = 'securesilo/1 epoch half'
+
+export const LOCK_SALT = 'securesilo/1 lock salt'
+export const LOCK_PROOF = 'securesilo/1 lock proof'
+export const LOCK_PROOF_HASH = 'securesilo/1 lock proof hash'
+export const LOCK_SEAL = 'securesilo/1 lock seal'
+export const LOCK_MAC_KEY = 'securesilo/1 lock mac key'
+export const LOCK_MAC = 'securesilo/1 lock mac'
+export const LOCK = 'securesilo/1 lock'
+
+export const KEY_FILE = 'securesilo/1 key file'
+export const DEVICE_SECRETS = 'securesilo/1 device secrets'
+
+function bytesOf(label: string): Bytes {
+  return new TextEncoder().encode(label)
+}
+
+/** Label and fields, each behind its length in 4 bytes, big-endian (SPEC 2.2). No two lists of fields give the
+ * same bytes. */
+export function pack(label: string, ...fields: readonly Uint8Array[]): Bytes {
+  return concat(...[bytesOf(label), ...fields].flatMap((field) => [u32(field.length), field]))
+}
+
+/** The `count` fields that `pack` put behind `label`. Refuses another label, another count, or anything before or
+ * after. */
+export function unpack(label: string, data: Bytes, count: number): readonly Bytes[] {
+  const fields: Bytes[] = []
+  let at = 0
+  while (at < data.length) {
+    const size = data.length - at < 4 ? Infinity : readU32(data, at)
+    if (data.length - at - 4 < size) {
+      throw refused('a field ends too early')
+    }
+    fields.push(data.slice(at + 4, at + 4 + size))
+    at += 4 + size
+  }
+  const [first, ...rest] = fields
+  if (rest.length !== count || first === undefined || !same(first, bytesOf(label))) {
+    throw refused('not the fields of this label')
+  }
+  return rest
+}
+
+/** SHA-256: 32 bytes. */
+export async function sha256(data: Bytes): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', data))
+}
+
+/** SHA-256 over `pack(label, ...fields)`: 32 bytes (SPEC 2.2). */
+export function digest(label: string, ...fields: readonly Uint8Array[]): Promise<Bytes> {
+  return sha256(pack(label, ...fields))
+}
