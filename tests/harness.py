@@ -22,7 +22,7 @@ from silo.crypto import labels
 from silo.crypto.channel import BODY, END, HEAD, Destination, ReplyOpener, Request, Seen, read_keys, seal_request
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
 from silo.crypto.keyring import first_keyring, verify_keyring
-from silo.crypto.keys import AdminKey, Enrolment, Signer, recipient_of, setup_bearer
+from silo.crypto.keys import AccountKey, AdminKey, Enrolment, Signer, recipient_of, setup_bearer
 from silo.crypto.locks import make_password_lock
 from silo.crypto.opening import Envelope, OpenedRecord, Opener, open_record
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
@@ -234,7 +234,11 @@ class Device:
                 "signature": b64(self.signer.sign(labels.ENROLMENT, statement)),
             },
             "lock": make_password_lock(
-                "a long enough password", self.account_seed, self.silo, self.admin.public.fingerprint, self.user
+                "a long enough password",
+                AccountKey(self.account_seed),
+                self.silo,
+                self.admin.public.fingerprint,
+                self.user,
             ),
         }
 

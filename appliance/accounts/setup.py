@@ -8,15 +8,12 @@ from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyrin
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, is_name, unb64, write_json
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.crypto.keys import Enrolment, Recipient, read_enrolment, same, setup_bearer, setup_hash
-from silo.crypto.labels import LOCK, pack
-from silo.crypto.locks import MANIFEST, Lock
+from silo.crypto.locks import FIRST_MANIFEST, SEALED_SIZE, Lock
 from silo.errors import SiloError
 from silo.messages import Setup
 
 LIFE = 24 * 3_600_000
 """How long a setup link works, in milliseconds."""
-LOCK_SIZE = 1120 + len(pack(LOCK, bytes(32), bytes(16), bytes(32))) + 16
-"""Bytes of a lock's `sealed` (SPEC 2.4, 9.1)."""
 
 
 async def new_link(box: Box, address: str, now: int) -> str:
@@ -113,7 +110,7 @@ def _public(text: str, place: str) -> bytes:
 def _check_lock(lock: Lock) -> None:
     # Whether it opens, only its person can tell; what could never open would be found when it is needed.
     _public(lock.public, "lock.public")
-    if len(unb64(lock.sealed)) != LOCK_SIZE:
+    if len(unb64(lock.sealed)) != SEALED_SIZE:
         raise SiloError("bad_request", "lock.sealed")
-    if lock.manifest != MANIFEST:
+    if lock.manifest != FIRST_MANIFEST:
         raise SiloError("bad_request", "lock.manifest")

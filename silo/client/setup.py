@@ -18,11 +18,12 @@ from silo.client.session import key_mark
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, is_name, new_id, unb64
 from silo.crypto.keyfile import is_locked, read_admin_key, write_admin_key
 from silo.crypto.keyring import Keyring, SignedKeyring, first_keyring, verify_keyring
-from silo.crypto.keys import AdminKey, Enrolment, Signer, fingerprint, recipient_of, setup_bearer
+from silo.crypto.keys import AccountKey, AdminKey, Enrolment, Signer, fingerprint, recipient_of, setup_bearer
 from silo.crypto.labels import ENROLMENT
 from silo.crypto.locks import lock_salt, make_password_lock, stretch
-from silo.crypto.opening import open_core, open_epochs, open_lock
+from silo.crypto.opening import open_core, open_epochs
 from silo.crypto.sealing import KIND_TURN, NO_HASH, Place, seal_record
+from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
 from silo.files import write_private
 from silo.messages import AskSetupLink, Me, NewUser, Setup, SetupDone, Statement, read_answer
@@ -214,13 +215,13 @@ def _first_account(
 ) -> tuple[Profile, Secrets, Setup]:
     user, device = new_id(), new_id()
     secrets = Secrets(os.urandom(32), os.urandom(32), os.urandom(32))
-    account = recipient_of(secrets.account)
+    account = AccountKey(secrets.account)
     enrolment = Enrolment(
         link.silo, id_bytes(user), id_bytes(device), secrets.signer.public, recipient_of(secrets.seal).public, time
     )
-    lock = make_password_lock(plan.password, secrets.account, link.silo, keyring.genesis, id_bytes(user))
+    lock = make_password_lock(plan.password, account, link.silo, keyring.genesis, id_bytes(user))
     again = stretch(plan.password, lock_salt(lock), link.silo, keyring.genesis)
-    if open_lock(lock, again, link.silo, keyring.genesis, id_bytes(user)) != secrets.account:
+    if open_lock(lock, again, link.silo, keyring.genesis, id_bytes(user)).account.seed != secrets.account:
         raise SiloError("forged")
     profile = Profile(
         format="securesilo/1 identity",
@@ -240,7 +241,7 @@ def _first_account(
     body = Setup(
         bearer=b32(setup_bearer(link.secret)),
         keyring=signed,
-        user=NewUser(id=user, name=plan.name, account=b64(account.public)),
+        user=NewUser(id=user, name=plan.name, account=b64(account.recipient.public)),
         enrolment=Statement(
             statement=b64(enrolment.statement()),
             signature=b64(secrets.signer.sign(ENROLMENT, enrolment.statement())),

@@ -4,6 +4,7 @@ Verified by everybody; made and signed on the administrator's own device.
 """
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,7 @@ from silo.crypto.encoding import (
     unb64,
     write_json,
 )
-from silo.crypto.keys import SEAL_SIZE, AdminKey, AdminPublic, Recipient, recipient_of, verify
+from silo.crypto.keys import AdminKey, AdminPublic, Recipient, recipient_of, verify
 from silo.crypto.labels import digest
 from silo.errors import SiloError
 
@@ -165,6 +166,26 @@ class Keyring:
     def vault(self) -> Recipient:
         """The current epoch's public half: every record is sealed to it."""
         return Recipient(unb64(next(epoch.public for epoch in self.document.epochs if epoch.state == "current")))
+
+    @property
+    def admins(self) -> dict[str, bytes]:
+        """fingerprint -> Ed25519 public key of every live admin."""
+        return {
+            b32(holder.public.fingerprint): holder.public.sign
+            for holder in self.document.holders
+            if holder.role == "admin" and holder.revoked is None
+        }
+
+    def identities(self, former: Collection[bytes] = ()) -> list[bytes]:
+        """The Ed25519 keys that may speak for the silo: the identity, then the spare; never one that is `former`
+        to this client, because it met the spare since (SPEC 8.7). Raises SiloError `wrong_silo` for none."""
+        certified = [self.identity]
+        if self.document.spare:
+            certified.append(hash_bytes(self.document.spare))
+        allowed = [one for one in certified if one not in former]
+        if not allowed:
+            raise SiloError("wrong_silo", "the keyring certifies an identity that this device has given up")
+        return allowed
 
     def extras(self, user: str) -> list[Recipient]:
         """Further recipients of this user's records."""
@@ -313,7 +334,11 @@ def _check_document(document: Document) -> None:
             raise ValueError("a holder lacks a sealed half")
         if any(len(unb64(half.sealed)) != _hpke.OVERHEAD + _hpke.SEED_SIZE for half in epoch.halves):
             raise ValueError("a sealed half has the wrong size")
-    for extra in document.extras:
-        if len(unb64(extra.recipient)) != SEAL_SIZE:
-            raise ValueError("an extra recipient is no key")
-        Recipient(unb64(extra.recipient))
+    if document.spare == document.identity:
+        raise ValueError("the spare is the identity")
+    open_to = {holder.seal for holder in document.holders if holder.revoked is None}
+    listed = [(extra.user, extra.recipient) for extra in document.extras]
+    if len(set(listed)) != len(listed):
+        raise ValueError("an extra recipient stands twice for a user")
+    if not {recipient for _, recipient in listed} <= open_to:
+        raise ValueError("an extra recipient is no live holder's key")

@@ -175,6 +175,51 @@ def read_enrolment(statement: bytes, signature: bytes) -> Enrolment:
     return enrolment
 
 
+class AccountKey:
+    """A user's account key from its one 32-byte seed, and what is derived from it (SPEC 9.1).
+
+    The seed is an X-Wing private key: records are sealed to its public half. Its MACs convince who has the seed, its
+    signatures everybody else. It belongs on its user's devices and nowhere else. Its repr shows the fingerprint.
+    """
+
+    def __init__(self, seed: bytes | None = None) -> None:
+        """From its seed, or a fresh one. Raises ValueError for another size."""
+        self.seed = secrets.token_bytes(SEED_SIZE) if seed is None else seed
+        self.recipient = recipient_of(self.seed)
+        self.fingerprint = self.recipient.fingerprint
+        """32 bytes, of the X-Wing key alone: they name the account key everywhere."""
+        self.signer = Signer(derive(self.seed, labels.ACCOUNT_SIGN))
+        self.mac_key = derive(self.seed, labels.ACCOUNT_MAC_KEY)
+
+    def mac(self, label: str, *fields: bytes) -> bytes:
+        """32 bytes by HMAC-SHA256 over label and fields packed."""
+        return mac(self.mac_key, label, *fields)
+
+    def vouch(self, statement: bytes, signature: bytes) -> bytes:
+        """64 bytes: the account's word that this enrolment is a device of its own (SPEC 6.2).
+
+        `statement` and `signature` are the enrolment's; nothing of them is checked here.
+        """
+        return self.signer.sign(labels.ENROLMENT_VOUCH, statement, signature, self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"<AccountKey {b32(self.fingerprint)[:13]}>"
+
+
+def mac(key: bytes, label: str, *fields: bytes) -> bytes:
+    """HMAC-SHA256 over label and fields packed: 32 bytes."""
+    return hmac.digest(key, pack(label, *fields), "sha256")
+
+
+def check_vouch(sign: bytes, account: bytes, vouch: bytes, statement: bytes, signature: bytes) -> None:
+    """Raises SiloError `forged` unless the account vouched for exactly this enrolment (SPEC 6.2).
+
+    `sign` is the account's signing key, `account` the account key's fingerprint. The enrolment itself is read by
+    `read_enrolment`.
+    """
+    verify(sign, vouch, labels.ENROLMENT_VOUCH, statement, signature, account)
+
+
 def setup_bearer(secret: bytes) -> bytes:
     """What a setup link's 32-byte secret sends: the secret itself stays in the link (SPEC 8.5)."""
     return derive(secret, labels.SETUP_BEARER)

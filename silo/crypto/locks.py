@@ -1,10 +1,9 @@
-"""Locks: the account key's seed sealed to what a person knows (SPEC 9).
+"""Locks: the account key's seed sealed to what a person knows or has, and the manifest that lists them (SPEC 9).
 
-Asymmetric: a lock's secret derives an X-Wing pair, so that the account key can be rotated without the
-secret at hand. What the silo keeps of a password can be guessed offline as far as the password is weak.
+Asymmetric: a lock's secret derives an X-Wing pair, so that the account key can be rotated without the secret at
+hand. What the silo keeps of a password can be guessed offline as far as the password is weak.
 """
 
-import hmac
 import secrets
 import unicodedata
 from dataclasses import dataclass
@@ -13,49 +12,94 @@ from typing import Literal
 import msgspec
 from nacl.pwhash import argon2id
 
-from silo.crypto import labels
-from silo.crypto.encoding import Blob, Count, Hash, Id, b32, b64, id_bytes, u64
-from silo.crypto.keys import Recipient, derive, recipient_of
+from silo.crypto import _hpke, labels
+from silo.crypto.encoding import (
+    Blob,
+    Count,
+    Hash,
+    Id,
+    b32,
+    b64,
+    hash_bytes,
+    id_bytes,
+    read_json,
+    u64,
+    unb64,
+    write_json,
+)
+from silo.crypto.keys import SEED_SIZE, AccountKey, Recipient, derive, mac, recipient_of, same
 from silo.crypto.labels import digest, pack
 from silo.errors import SiloError
 
-# Constants of lock version 1: nobody who serves a lock can ask for less (SPEC 9.1).
+# Constants of lock version 1: nobody who serves a lock can ask for less (SPEC 9.2).
 MEMORY = 64 * 1024 * 1024
 PASSES = 3
-MANIFEST = 1
+FIRST_MANIFEST = 1
+MANIFEST_FORMAT = "securesilo/1 lock manifest"
+SEALED_SIZE = _hpke.OVERHEAD + len(pack(labels.LOCK, bytes(SEED_SIZE), bytes(16), bytes(32)))
+"""Bytes of a lock's `sealed`."""
+
+Kind = Literal["password", "recovery", "prf", "device"]
+_SALTED = {"password"}
+_RELEASED_FOR_PROOF = {"password", "recovery"}
+_MACED = {"password", "recovery", "prf"}
 
 
 class Lock(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A lock as the silo keeps it. Every field but `proof_hash` is released to whoever gives the proof."""
+    """A lock as the silo keeps it. Every field but `proof_hash` is released to whoever may have it.
+
+    `salt` stands for a password alone, `proof_hash` for password and recovery; `account`, `manifest` and `mac` for all
+    kinds but device. Elsewhere they are null.
+    """
 
     version: Literal[1]
-    kind: Literal["password"]
-    salt: Id
-    proof_hash: Hash
+    id: Id
+    """Of a device's lock: the device's id."""
+    kind: Kind
+    salt: Id | None
+    proof_hash: Hash | None
     public: Blob
     sealed: Blob
-    mac: Hash
-    manifest: Count
+    account: Hash | None
+    """Fingerprint of the account key that the secret's holder accepted when it was last at hand."""
+    manifest: Count | None
+    """The manifest's version then."""
+    mac: Hash | None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a field that its kind does not have, or lacks."""
+        if (self.salt is not None) != (self.kind in _SALTED):
+            raise ValueError("a salt that does not fit the lock's kind")
+        if (self.proof_hash is not None) != (self.kind in _RELEASED_FOR_PROOF):
+            raise ValueError("a proof that does not fit the lock's kind")
+        if {one is not None for one in (self.account, self.manifest, self.mac)} != {self.kind in _MACED}:
+            raise ValueError("a mac that does not fit the lock's kind")
 
 
 @dataclass(frozen=True, repr=False)
-class PasswordSecret:
-    """What a password derives on the device: a proof to send, a pair to seal to, a MAC key."""
+class LockSecret:
+    """What a lock's secret derives on the device: a pair to seal to, mostly a MAC key, and sometimes a proof to send.
 
-    proof: bytes
-    """Sent to sign in; the silo keeps its hash."""
+    Made by `stretch`, `recovery_secret`, `prf_secret` and `device_secret` alone.
+    """
+
+    kind: Kind
     seal_seed: bytes
-    mac_key: bytes
+    mac_key: bytes | None
+    """None for a device: it knows itself which account key it accepted last."""
+    proof: bytes | None
+    """Sent to have the lock released; the silo keeps its hash. None where something else releases it."""
 
     @property
-    def proof_hash(self) -> bytes:
+    def proof_hash(self) -> bytes | None:
         """What the silo keeps of the proof."""
-        return digest(labels.LOCK_PROOF_HASH, self.proof)
+        return None if self.proof is None else digest(labels.LOCK_PROOF_HASH, self.proof)
 
-    def mac(self, silo: bytes, user: bytes, account: bytes, manifest: int) -> bytes:
-        """32 bytes that only this secret makes: which account key it locks, in which manifest."""
-        said = pack(labels.LOCK_MAC, silo, user, account, u64(manifest))
-        return hmac.digest(self.mac_key, said, "sha256")
+    def mac(self, silo: bytes, user: bytes, lock: bytes, account: bytes, manifest: int) -> bytes | None:
+        """32 bytes that only this secret makes: which account key it locks, in which manifest; `lock` is its id."""
+        if self.mac_key is None:
+            return None
+        return mac(self.mac_key, labels.LOCK_MAC, silo, user, lock, account, u64(manifest))
 
 
 def stretch_text(password: str, salt: bytes) -> bytes:
@@ -71,17 +115,86 @@ def stretch_text(password: str, salt: bytes) -> bytes:
     return argon2id.kdf(32, text, salt, opslimit=PASSES, memlimit=MEMORY)
 
 
-def stretch(password: str, stored_salt: bytes, silo: bytes, genesis: bytes) -> PasswordSecret:
-    """What a password derives; `stored_salt` has 16 bytes. Raises as `stretch_text`.
+def _secret(kind: Kind, key: bytes, silo: bytes, genesis: bytes) -> LockSecret:
+    # Silo id and genesis pin are in every derivation, so that a proof given to a false silo is worth nothing at the
+    # true one; the kind, so that no kind's bytes pass for another's.
+    def made(label: str) -> bytes:
+        return derive(key, label, kind.encode(), silo, genesis)
 
-    Silo id and genesis pin are in the salt, so that a proof given to a false silo is worth nothing elsewhere.
-    """
-    key = stretch_text(password, digest(labels.LOCK_SALT, silo, genesis, stored_salt)[: argon2id.SALTBYTES])
-    return PasswordSecret(*(derive(key, label) for label in (labels.LOCK_PROOF, labels.LOCK_SEAL, labels.LOCK_MAC_KEY)))
+    proof = made(labels.LOCK_PROOF) if kind in _RELEASED_FOR_PROOF else None
+    return LockSecret(kind, made(labels.LOCK_SEAL), made(labels.LOCK_MAC_KEY), proof)
 
 
-def make_password_lock(password: str, account_seed: bytes, silo: bytes, genesis: bytes, user: bytes) -> Lock:
-    """The account key's seed behind a password. `silo` and `user` are 16 bytes, `genesis` 32.
+def stretch(password: str, stored_salt: bytes, silo: bytes, genesis: bytes) -> LockSecret:
+    """What a password derives; `stored_salt` has 16 bytes. Raises as `stretch_text`."""
+    salt = digest(labels.LOCK_SALT, silo, genesis, stored_salt)[: argon2id.SALTBYTES]
+    return _secret("password", stretch_text(password, salt), silo, genesis)
+
+
+def recovery_secret(code: bytes, silo: bytes, genesis: bytes) -> LockSecret:
+    """What a recovery sheet's 32 random bytes derive. Raises ValueError for another size."""
+    return _secret("recovery", _whole(code), silo, genesis)
+
+
+def prf_secret(output: bytes, silo: bytes, genesis: bytes) -> LockSecret:
+    """What the 32 bytes derive that a passkey's PRF gives for the silo's salt. Raises ValueError for another size."""
+    return _secret("prf", _whole(output), silo, genesis)
+
+
+def device_secret(seal_seed: bytes) -> LockSecret:
+    """The device's own X-Wing key (its 32-byte seed) is the pair. Raises ValueError for another size."""
+    return LockSecret("device", _whole(seal_seed), None, None)
+
+
+def _whole(secret: bytes) -> bytes:
+    if len(secret) != SEED_SIZE:
+        raise ValueError("a lock's secret has 32 bytes")
+    return secret
+
+
+def lock_context(silo: bytes, user: bytes, kind: str, lock: bytes) -> tuple[bytes, ...]:
+    """What a lock's `sealed` is bound to, beside its label; `lock` is its id (SPEC 9.2)."""
+    return silo, user, kind.encode(), lock
+
+
+def _seal(to: Recipient, kind: str, lock: bytes, account: AccountKey, silo: bytes, genesis: bytes, user: bytes) -> str:
+    inner = pack(labels.LOCK, account.seed, silo, genesis)
+    return b64(to.seal(inner, labels.LOCK_SEAL, *lock_context(silo, user, kind, lock)))
+
+
+def make_lock(
+    secret: LockSecret,
+    lock: bytes,
+    account: AccountKey,
+    silo: bytes,
+    genesis: bytes,
+    user: bytes,
+    manifest: int = FIRST_MANIFEST,
+    salt: bytes | None = None,
+) -> Lock:
+    """The account key behind a secret that is at hand; `lock` is the lock's id (16 bytes), `manifest` the version that
+    lists it, `salt` what a password was stretched with."""
+    pair = recipient_of(secret.seal_seed)
+    said = secret.mac(silo, user, lock, account.fingerprint, manifest)
+    hashed = secret.proof_hash
+    return Lock(
+        version=1,
+        id=b32(lock),
+        kind=secret.kind,
+        salt=None if salt is None else b32(salt),
+        proof_hash=None if hashed is None else b32(hashed),
+        public=b64(pair.public),
+        sealed=_seal(pair, secret.kind, lock, account, silo, genesis, user),
+        account=None if said is None else b32(account.fingerprint),
+        manifest=None if said is None else manifest,
+        mac=None if said is None else b32(said),
+    )
+
+
+def make_password_lock(
+    password: str, account: AccountKey, silo: bytes, genesis: bytes, user: bytes, manifest: int = FIRST_MANIFEST
+) -> Lock:
+    """The account key behind a password, under a fresh id and salt. `silo` and `user` are 16 bytes, `genesis` 32.
 
     Raises SiloError `bad_password` for an empty one; as `stretch_text`.
     """
@@ -89,21 +202,86 @@ def make_password_lock(password: str, account_seed: bytes, silo: bytes, genesis:
         raise SiloError("bad_password", "it is empty")
     salt = secrets.token_bytes(16)
     secret = stretch(password, salt, silo, genesis)
-    pair: Recipient = recipient_of(secret.seal_seed)
-    sealed = pair.seal(pack(labels.LOCK, account_seed, silo, genesis), labels.LOCK_SEAL, silo, user, b"password")
-    account = recipient_of(account_seed).fingerprint
-    return Lock(
-        version=1,
-        kind="password",
-        salt=b32(salt),
-        proof_hash=b32(secret.proof_hash),
-        public=b64(pair.public),
-        sealed=b64(sealed),
-        mac=b32(secret.mac(silo, user, account, MANIFEST)),
-        manifest=MANIFEST,
-    )
+    return make_lock(secret, secrets.token_bytes(16), account, silo, genesis, user, manifest, salt)
 
 
 def lock_salt(lock: Lock) -> bytes:
-    """The 16 bytes that `stretch` wants."""
+    """The 16 bytes that `stretch` wants. Raises ValueError for a lock that is no password's."""
+    if lock.salt is None:
+        raise ValueError("no password's lock")
     return id_bytes(lock.salt)
+
+
+# --- the manifest (SPEC 9.3) ---
+
+
+class ListedLock(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A lock as the manifest names it: whoever rotates the account key seals the new one to this public half."""
+
+    id: Id
+    kind: Kind
+    public: Blob
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """All of an account key's locks, at one version."""
+
+    format: Literal["securesilo/1 lock manifest"]
+    silo: Id
+    user: Id
+    version: Count
+    account: Hash
+    """The account key's fingerprint."""
+    locks: list[ListedLock]
+
+
+class SignedManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A manifest as it travels and as it is stored."""
+
+    manifest: str
+    """The JSON text that the MAC covers, to the byte."""
+    mac: Hash
+
+
+def state_manifest(account: AccountKey, silo: bytes, user: bytes, version: int, locks: list[Lock]) -> SignedManifest:
+    """The manifest that lists these locks, in this order."""
+    listed = [ListedLock(id=one.id, kind=one.kind, public=one.public) for one in locks]
+    document = Manifest(MANIFEST_FORMAT, b32(silo), b32(user), version, b32(account.fingerprint), listed)
+    text = write_json(document)
+    return SignedManifest(manifest=text.decode(), mac=b32(account.mac(labels.LOCK_MANIFEST, text)))
+
+
+def parse_manifest(signed: SignedManifest) -> Manifest:
+    """What a manifest says, not yet proven: all that a silo can check of it. Raises SiloError `header_failure`."""
+    try:
+        manifest = read_json(signed.manifest.encode(), Manifest)
+        if manifest.version < FIRST_MANIFEST or not manifest.locks:
+            raise ValueError("it lists no lock")
+        for names in ([one.id for one in manifest.locks], [one.public for one in manifest.locks]):
+            if len(set(names)) != len(names):
+                raise ValueError("a lock stands twice")
+        for one in manifest.locks:
+            Recipient(unb64(one.public))
+    except ValueError as error:
+        raise SiloError("header_failure", str(error)) from None
+    return manifest
+
+
+def read_manifest(signed: SignedManifest, account: AccountKey, silo: bytes, user: bytes, least: int = 0) -> Manifest:
+    """The manifest, if this account key's holder wrote it and none newer than `least` was seen.
+
+    Raises SiloError `forged` for another silo's, user's or account key's and for a MAC that does not fit,
+    `header_failure` where it is not well formed, `stale` for a version below `least`.
+    """
+    try:
+        fits = same(account.mac(labels.LOCK_MANIFEST, signed.manifest.encode()), hash_bytes(signed.mac))
+    except ValueError:
+        fits = False
+    if not fits:
+        raise SiloError("forged", "the manifest of the locks")
+    manifest = parse_manifest(signed)
+    if (manifest.silo, manifest.user, manifest.account) != (b32(silo), b32(user), b32(account.fingerprint)):
+        raise SiloError("forged", "the manifest is another's")
+    if manifest.version < least:
+        raise SiloError("stale", f"version {manifest.version} of the manifest, and {least} was seen")
+    return manifest

@@ -13,7 +13,6 @@ from silo.crypto.frames import WholeOpener
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import AdminKey, AdminPublic, fingerprint, recipient_of, same, verify
 from silo.crypto.labels import pack, unpack
-from silo.crypto.locks import Lock, PasswordSecret
 from silo.crypto.sealing import (
     HEADER_SIZE,
     MAGIC,
@@ -269,27 +268,3 @@ def _open_epochs(key: _hpke.PrivateKey, holder: AdminPublic, keyring: Keyring) -
     if not openers:
         raise SiloError("no_match")
     return openers
-
-
-# --- locks (SPEC 9) ---
-
-
-def open_lock(lock: Lock, secret: PasswordSecret, silo: bytes, genesis: bytes, user: bytes) -> bytes:
-    """The account key's seed behind a lock.
-
-    Raises SiloError `no_match` for another password, `forged` where silo, genesis pin or the lock's proof
-    are not those expected, or its public half is not the password's: a later seed would be sealed to that.
-    """
-    key = _hpke.PrivateKey(secret.seal_seed)
-    plain = open_sealed(key, unb64(lock.sealed), labels.LOCK_SEAL, silo, user, lock.kind.encode())
-    if not same(unb64(lock.public), key.public):
-        raise SiloError("forged")
-    try:
-        seed, inner_silo, inner_genesis = unpack(labels.LOCK, plain, 3)
-        account = recipient_of(seed).fingerprint
-    except ValueError:
-        raise SiloError("forged") from None
-    proof = secret.mac(silo, user, account, lock.manifest)
-    if (inner_silo, inner_genesis) != (silo, genesis) or not same(proof, hash_bytes(lock.mac)):
-        raise SiloError("forged")
-    return seed

@@ -382,7 +382,7 @@ WRONG: dict[str, tuple[Bend, str]] = {
     "a lock with too much in it": (replaced(lock__sealed=b64(bytes(1250))), "lock.sealed"),
     "a lock of another manifest": (replaced(lock__manifest=2), "lock.manifest"),
     "a lock of another version": (replaced(lock__version=2), "lock.version"),
-    "a lock of another kind": (replaced(lock__kind="prf"), "lock.kind"),
+    "a lock of another kind": (replaced(lock__kind="prf"), "lock"),
 }
 
 

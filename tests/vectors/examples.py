@@ -41,6 +41,14 @@ EXAMPLES: dict[str, list[tuple[str, list[str]]]] = {
     "enrolment": [
         ("enrolment", ["silo", "user", "device", "sign", "seal", "time", "statement", "signature", "fingerprint"])
     ],
+    "vouch": [("vouch", ["sign", "account", "statement", "signature", "vouch"])],
+    "directory": [("directory", ["signed-entry", "statement", "signature", "listed"])],
+    "account": [("account", ["seed", "public", "fingerprint", "sign-seed", "sign", "mac-key"])],
+    "manifest": [("manifest", ["seed", "text", "mac", "manifest"])],
+    "rotation": [
+        ("rotation-one", ["sign", "old", "new", "new-sign", "version", "device", "time", "statement", "rotation"])
+    ],
+    "walk": [("walk", ["seed", "start", "rotation", "account"])],
     "core": [
         (
             "core",
@@ -77,7 +85,9 @@ EXAMPLES: dict[str, list[tuple[str, list[str]]]] = {
                 *("password", "salt", "argon2-salt", "stretched", "proof", "seal-seed", "mac-key", "proof-hash"),
                 *("lock", "account-seed"),
             ],
-        )
+        ),
+        ("lock-recovery", ["secret", "proof", "seal-seed", "mac-key", "proof-hash", "lock", "account-seed"]),
+        ("lock-device", ["secret", "lock", "account-seed"]),
     ],
 }
 

@@ -16,10 +16,10 @@ WIDTH = 100
 TEXTS = {
     *("what", "expect", "comment", "released", "label", "shape", "kind", "spoken", "sizes", "padded", "key-id"),
     *("json", "text", "answer", "nonce", "statement-json", "keyring", "document", "signer", "lock"),
-    *("why", "also"),
+    *("why", "also", "manifest", "rotation", "signed-entry"),
 }
 STRINGS = {"string", "file", "password", "passphrase"}
-NUMBERS = {"count", "limit", "index", "epoch", "version", "at", "time", "now", "clock", "made", "until"}
+NUMBERS = {"count", "limit", "index", "epoch", "version", "at", "time", "now", "clock", "made", "until", "least"}
 
 
 class Vector:

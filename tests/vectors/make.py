@@ -9,6 +9,7 @@ from pathlib import Path
 
 import form
 import lies
+import lies.accounts
 import lies.blocks
 import lies.deleting
 import lies.door

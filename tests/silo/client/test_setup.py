@@ -13,7 +13,7 @@ from silo.crypto.encoding import b32, b64, hash_bytes, unb64
 from silo.crypto.keyfile import is_locked, write_admin_key
 from silo.crypto.keys import AdminKey, fingerprint
 from silo.crypto.locks import Lock, lock_salt, stretch
-from silo.crypto.opening import open_lock
+from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
 from tests.harness import now
 from tests.silo.liar import Liar, clear, refused
@@ -56,8 +56,8 @@ async def test_the_password_opens_the_account(fresh: Home, liar: Liar, plan: Pla
     assert plan.password not in str(body)
     lock = Lock(**body["lock"])
     secret = stretch(plan.password, lock_salt(lock), liar.silo, hash_bytes(profile.genesis))
-    seed = open_lock(lock, secret, liar.silo, hash_bytes(profile.genesis), unb32_id(profile.user))
-    assert seed == fresh.secrets(profile, str).account
+    unlocked = open_lock(lock, secret, liar.silo, hash_bytes(profile.genesis), unb32_id(profile.user))
+    assert unlocked.account.seed == fresh.secrets(profile, str).account
 
 
 def unb32_id(text: str) -> bytes:

@@ -137,12 +137,38 @@ def test_a_hand_over_moves_the_right_to_sign_and_not_the_genesis():
 
 
 def test_extras_are_one_users():
-    auditor = recipient_of(bytes(32))
     user, other = b32(b"u" * 16), b32(b"v" * 16)
-    document = _next(FIRST, extras=[Extra(user=user, recipient=b64(auditor.public))])
-    keyring = verify_keyring(sign_keyring(ADMIN, document), SILO, PIN, FIRST)
-    assert [one.fingerprint for one in keyring.extras(user)] == [auditor.fingerprint]
+    seal = recipient_of(bytes(32))
+    auditor = msgspec.structs.replace(
+        FIRST.document.holders[0], name="auditor", role="auditor", sign=None, seal=b64(seal.public)
+    )
+    extra = Extra(user=user, recipient=b64(seal.public))
+    both = [FIRST.document.holders[0], auditor]
+    keyring = verify_keyring(sign_keyring(ADMIN, _next(FIRST, holders=both, extras=[extra])), SILO, PIN, FIRST)
+    assert [one.fingerprint for one in keyring.extras(user)] == [seal.fingerprint]
     assert keyring.extras(other) == []
+    # Nobody reads who is not in the list of holders, and nobody twice.
+    gone = msgspec.structs.replace(auditor, revoked=1)
+    for holders, extras in ((both[:1], [extra]), ([both[0], gone], [extra]), (both, [extra, extra])):
+        signed = sign_keyring(ADMIN, _next(FIRST, holders=holders, extras=extras))
+        assert _code(verify_keyring, signed, SILO, PIN, FIRST) == "header_failure"
+
+
+def test_a_spare_speaks_until_it_is_met_and_then_alone():
+    identity, spare, third = FIRST.identity, bytes(range(32)), bytes(32)
+    assert FIRST.identities() == [identity]
+    with_spare = verify_keyring(sign_keyring(ADMIN, _next(FIRST, spare=b32(spare))), SILO, PIN, FIRST)
+    assert with_spare.identities() == [identity, spare]
+    assert with_spare.identities([identity]) == [spare]
+    # The next keyring drops the former one; one that does not brings it back to nobody who gave it up.
+    dropped = _next(with_spare, identity=b32(spare), spare=b32(third))
+    assert verify_keyring(sign_keyring(ADMIN, dropped), SILO, PIN, with_spare).identities([identity]) == [spare, third]
+    forgot = verify_keyring(sign_keyring(ADMIN, _next(with_spare, spare=None)), SILO, PIN, with_spare)
+    with pytest.raises(SiloError) as error:
+        forgot.identities([identity])
+    assert error.value.code == "wrong_silo"
+    same = sign_keyring(ADMIN, _next(FIRST, spare=b32(identity)))
+    assert _code(verify_keyring, same, SILO, PIN, FIRST) == "header_failure"
 
 
 def test_a_holder_that_never_signs_has_a_fingerprint_too():

@@ -1,5 +1,6 @@
 """What keeps a secret under a password, a passphrase or on paper (SPEC 8.6, 9)."""
 
+from collections.abc import Callable
 from functools import cache
 
 import msgspec
@@ -10,15 +11,26 @@ from hypothesis import strategies as st
 from silo.crypto import labels, locks
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, read_json, unb64, write_json
 from silo.crypto.keyfile import is_locked, lock_bytes, read_admin_key, unlock_bytes, write_admin_key
-from silo.crypto.keys import AdminKey, recipient_of
+from silo.crypto.keys import AccountKey, AdminKey, recipient_of
 from silo.crypto.labels import pack
-from silo.crypto.locks import Lock, PasswordSecret, lock_salt, make_password_lock, stretch
-from silo.crypto.opening import open_lock
+from silo.crypto.locks import (
+    Lock,
+    LockSecret,
+    device_secret,
+    lock_salt,
+    make_lock,
+    make_password_lock,
+    prf_secret,
+    recovery_secret,
+    stretch,
+)
+from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
 
 SILO, USER, GENESIS = b"s" * 16, b"u" * 16, b"g" * 32
-ACCOUNT = bytes(range(32))
+ACCOUNT = AccountKey(bytes(range(32)))
 KEY = AdminKey(bytes(range(32)))
+SECRET = bytes(range(2, 34))
 
 
 def _code(act: object, *args: object) -> str:
@@ -29,20 +41,77 @@ def _code(act: object, *args: object) -> str:
 
 
 @cache
-def _lock() -> tuple[Lock, PasswordSecret]:
+def _lock() -> tuple[Lock, LockSecret]:
     lock = make_password_lock("six pelicans", ACCOUNT, SILO, GENESIS, USER)
     return lock, stretch("six pelicans", lock_salt(lock), SILO, GENESIS)
 
 
-# --- the password lock ---
+@cache
+def _locks() -> dict[str, tuple[Lock, LockSecret]]:
+    """One of each kind; all but the password's from the same 32 bytes."""
+    made = [recovery_secret(SECRET, SILO, GENESIS), prf_secret(SECRET, SILO, GENESIS), device_secret(SECRET)]
+    locks = {one.kind: (make_lock(one, b"l" * 16, ACCOUNT, SILO, GENESIS, USER), one) for one in made}
+    return {"password": _lock(), **locks}
 
 
-def test_the_password_opens_its_lock():
-    lock, secret = _lock()
-    assert open_lock(lock, secret, SILO, GENESIS, USER) == ACCOUNT
+def _opened(lock: Lock, secret: LockSecret, silo: bytes = SILO, genesis: bytes = GENESIS, user: bytes = USER) -> bytes:
+    accepted = ACCOUNT.fingerprint if lock.kind == "device" else None
+    return open_lock(lock, secret, silo, genesis, user, (), accepted).account.seed
+
+
+# --- locks ---
+
+
+@pytest.mark.parametrize("kind", ["password", "recovery", "prf", "device"])
+def test_a_secret_opens_its_lock(kind: str):
+    lock, secret = _locks()[kind]
+    assert _opened(lock, secret) == ACCOUNT.seed
     assert read_json(write_json(lock), Lock) == lock
-    assert b32(secret.proof_hash) == lock.proof_hash
     assert recipient_of(secret.seal_seed).public == unb64(lock.public)
+    assert (secret.proof_hash is None) == (lock.proof_hash is None) == (kind in ("prf", "device"))
+    assert lock.proof_hash is None or b32(secret.proof_hash or b"") == lock.proof_hash
+    assert (lock.mac is None) == (kind == "device")
+
+
+def test_no_kinds_secret_passes_for_anothers():
+    secrets = {kind: secret for kind, (_, secret) in _locks().items()}
+    assert len({one.seal_seed for one in secrets.values()}) == 4
+    for kind, (lock, _) in _locks().items():
+        for other, secret in secrets.items():
+            if other != kind:
+                assert _code(_opened, lock, secret) == "no_match"
+    # The same seed under another kind's name: sealed for a kind, and bound to it.
+    lock, secret = _locks()["device"]
+    assert _code(_opened, lock, LockSecret("prf", secret.seal_seed, bytes(32), None)) == "forged"
+
+
+def test_a_lock_has_what_its_kind_has():
+    for kind, (lock, _) in _locks().items():
+        for name in ("salt", "proof_hash", "account", "manifest", "mac"):
+            given = {"salt": "a" * 26, "manifest": 1}.get(name, "a" * 52)
+            fields = msgspec.to_builtins(lock)
+            fields[name] = given if fields[name] is None else None
+            with pytest.raises(ValueError):
+                read_json(write_json(fields), Lock)
+        assert kind == lock.kind
+
+
+def test_a_devices_lock_is_nothing_to_who_accepted_no_key():
+    lock, secret = _locks()["device"]
+    assert _code(open_lock, lock, secret, SILO, GENESIS, USER) == "forged"
+    assert _code(open_lock, lock, secret, SILO, GENESIS, USER, (), bytes(32)) == "forged"
+
+
+@pytest.mark.parametrize("make", [recovery_secret, prf_secret])
+def test_secrets_have_32_bytes(make: Callable[[bytes, bytes, bytes], LockSecret]):
+    for size in (0, 31, 33):
+        with pytest.raises(ValueError):
+            make(bytes(size), SILO, GENESIS)
+        with pytest.raises(ValueError):
+            device_secret(bytes(size))
+    # A code typed into another silo, or under another genesis, derives something else.
+    made = [make(SECRET, SILO, GENESIS), make(SECRET, b"t" * 16, GENESIS), make(SECRET, SILO, b"h" * 32)]
+    assert len({one.seal_seed for one in made}) == len({one.mac_key for one in made}) == 3
 
 
 def test_another_password_silo_or_genesis_derives_something_else():
@@ -56,13 +125,13 @@ def test_another_password_silo_or_genesis_derives_something_else():
     ]
     assert len({secret.proof, *(other.proof for other in others)}) == 5
     for other in others:
-        assert _code(open_lock, lock, other, SILO, GENESIS, USER) == "no_match"
+        assert _code(_opened, lock, other) == "no_match"
 
 
 def test_the_proof_says_nothing_of_the_rest():
     _, secret = _lock()
     assert len({secret.proof, secret.seal_seed, secret.mac_key, secret.proof_hash}) == 4
-    assert secret.proof.hex() not in repr(secret)
+    assert (secret.proof or b"").hex() not in repr(secret)
     assert str(secret.proof) not in repr(secret)
 
 
@@ -70,36 +139,50 @@ def test_whoever_keeps_the_lock_cannot_put_a_key_into_it():
     lock, secret = _lock()
     own = bytes(32)
     sealed = recipient_of(secret.seal_seed).seal(
-        pack(labels.LOCK, own, SILO, GENESIS), labels.LOCK_SEAL, SILO, USER, b"password"
+        pack(labels.LOCK, own, SILO, GENESIS), labels.LOCK_SEAL, SILO, USER, b"password", id_bytes(lock.id)
     )
-    assert _code(open_lock, msgspec.structs.replace(lock, sealed=b64(sealed)), secret, SILO, GENESIS, USER) == "forged"
+    assert _code(_opened, msgspec.structs.replace(lock, sealed=b64(sealed)), secret) == "forged"
     moved = msgspec.structs.replace(lock, public=b64(recipient_of(own).public))
-    assert _code(open_lock, moved, secret, SILO, GENESIS, USER) == "forged"
+    assert _code(_opened, moved, secret) == "forged"
+    named = msgspec.structs.replace(lock, account=b32(recipient_of(own).fingerprint))
+    assert _code(_opened, named, secret) == "forged"
 
 
-@given(st.sampled_from(["sealed", "mac", "manifest", "public"]), st.integers(0, 10**6), st.integers(1, 255))
-def test_any_change_to_a_lock_is_refused(name: str, at: int, change: int):
-    lock, secret = _lock()
+@given(
+    st.sampled_from(["password", "recovery", "prf", "device"]),
+    st.sampled_from(["sealed", "mac", "account", "manifest", "public", "id"]),
+    st.integers(0, 10**6),
+    st.integers(1, 255),
+)
+def test_any_change_to_a_lock_is_refused(kind: str, name: str, at: int, change: int):
+    lock, secret = _locks()[kind]
+    if getattr(lock, name) is None:
+        return
     if name == "manifest":
-        bent = msgspec.structs.replace(lock, manifest=lock.manifest + change)
+        bent = msgspec.structs.replace(lock, manifest=(lock.manifest or 0) + change)
     else:
-        data = bytearray(unb64(getattr(lock, name)) if name != "mac" else hash_bytes(lock.mac))
+        decode, encode = {"id": (id_bytes, b32), "sealed": (unb64, b64), "public": (unb64, b64)}.get(
+            name, (hash_bytes, b32)
+        )
+        data = bytearray(decode(getattr(lock, name)))
         data[at % len(data)] ^= change
-        bent = msgspec.structs.replace(lock, **{name: b32(bytes(data)) if name == "mac" else b64(bytes(data))})
-    assert _code(open_lock, bent, secret, SILO, GENESIS, USER) in ("no_match", "forged")
+        bent = msgspec.structs.replace(lock, **{name: encode(bytes(data))})
+    assert _code(_opened, bent, secret) in ("no_match", "forged")
 
 
 def test_a_lock_is_one_users():
     lock, secret = _lock()
-    assert _code(open_lock, lock, secret, SILO, GENESIS, b"v" * 16) == "no_match"
+    assert _code(_opened, lock, secret, SILO, GENESIS, b"v" * 16) == "no_match"
 
 
 def test_nobody_can_ask_for_less_work():
     assert (locks.MEMORY, locks.PASSES) == (64 * 1024 * 1024, 3)
     assert {field.name for field in msgspec.structs.fields(Lock)} == {
-        *("version", "kind", "salt", "proof_hash", "public", "sealed", "mac", "manifest"),
+        *("version", "id", "kind", "salt", "proof_hash", "public", "sealed", "account", "manifest", "mac"),
     }
-    assert len(id_bytes(_lock()[0].salt)) == 16
+    assert len(lock_salt(_lock()[0])) == 16
+    with pytest.raises(ValueError):
+        lock_salt(_locks()["prf"][0])
 
 
 # --- key files ---

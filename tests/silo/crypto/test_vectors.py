@@ -17,13 +17,16 @@ import pytest
 from silo.crypto import _hpke, channel, labels, locks
 from silo.crypto.bags import BagPlace
 from silo.crypto.channel import ReplyOpener, Seen, part, read_keys
+from silo.crypto.directory import SignedEntry, newest, read_entry
 from silo.crypto.encoding import Blob, Hash, Id, b32, hash_bytes, id_bytes, padme, parse_json, read_json, u64, unb64
 from silo.crypto.frames import ReplyFrames, WholeOpener
 from silo.crypto.keyfile import read_admin_key
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_chain, verify_keyring
 from silo.crypto.keys import (
+    AccountKey,
     AdminKey,
     Recipient,
+    check_vouch,
     derive,
     fingerprint,
     read_enrolment,
@@ -34,7 +37,17 @@ from silo.crypto.keys import (
     verify,
 )
 from silo.crypto.labels import digest, pack, unpack
-from silo.crypto.locks import Lock, lock_salt
+from silo.crypto.locks import (
+    Lock,
+    LockSecret,
+    SignedManifest,
+    device_secret,
+    lock_salt,
+    parse_manifest,
+    prf_secret,
+    read_manifest,
+    recovery_secret,
+)
 from silo.crypto.opening import (
     Envelope,
     Log,
@@ -43,14 +56,15 @@ from silo.crypto.opening import (
     check_recipients,
     open_core,
     open_epochs,
-    open_lock,
     open_record,
     open_sealed,
     open_with_key,
     read_place,
 )
+from silo.crypto.rotation import Rotation, check_next, read_rotation
 from silo.crypto.sealing import TurnPlace, check_turn, core_hash, frame_key, head_hash
 from silo.crypto.tombstones import Erased, check_deletion, check_tombstone, tombstone_hash
+from silo.crypto.unlocking import open_lock, walk_back
 from silo.errors import SiloError
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -346,6 +360,15 @@ def _enrolment(v: Vector, _: Released) -> None:
     same(v, "fingerprint", read.fingerprint)
 
 
+@runs("vouch")
+def _vouch(v: Vector, _: Released) -> None:
+    statement, signature = v.data("statement"), v.data("signature")
+    read = read_enrolment(statement, signature)
+    check_vouch(v.data("sign"), v.data("account"), v.data("vouch"), statement, signature)
+    same(v, "device", read.device)
+    same(v, "device-public", read.sign)
+
+
 @runs("core")
 def _core(v: Vector, out: Released) -> None:
     core, key = v.data("core"), v.data("record-key")
@@ -471,6 +494,8 @@ def _keyring(v: Vector, _: Released) -> None:
     same(v, "version", keyring.document.version)
     same(v, "hash", keyring.hash)
     same(v, "document", keyring.signed.document)
+    extras = [(extra.user, unb64(extra.recipient)) for extra in keyring.document.extras]
+    same(v, "extra", *(form.join(id_bytes(user), fingerprint(seal)) for user, seal in extras))
     same(v, "signer", keyring.signed.signer)
     same(v, "signature", unb64(keyring.signed.signature))
 
@@ -489,28 +514,104 @@ def _vault(v: Vector, _: Released) -> None:
         assert recipient_of(v.data("epoch-seed")).fingerprint == openers[0].fingerprint
 
 
+@runs("identities")
+def _identities(v: Vector, _: Released) -> None:
+    same(v, "identity", *_chain(v).identities(v.datas("former")))
+
+
+@runs("directory")
+def _directory(v: Vector, _: Released) -> None:
+    keyring = _chain(v)
+    signed = [read_json(text.encode(), SignedEntry) for text in v.texts("signed-entry")]
+    seen = {user: int.from_bytes(time, "big") for user, time in v.tuples("seen")}
+    listed = newest([read_entry(one, keyring) for one in signed], seen)
+    same(v, "statement", unb64(signed[0].statement))
+    same(v, "signature", unb64(signed[0].signature))
+    same(v, "listed", *(form.join(user, entry.account, entry.sign) for user, entry in listed.items()))
+
+
+@runs("account")
+def _account(v: Vector, _: Released) -> None:
+    key = AccountKey(v.data("seed"))
+    same(v, "public", key.recipient.public)
+    same(v, "fingerprint", key.fingerprint)
+    same(v, "sign-seed", key.signer.seed)
+    same(v, "sign", key.signer.public)
+    same(v, "mac-key", key.mac_key)
+
+
 @cache
-def _stretched(*said: Any) -> locks.PasswordSecret:
+def _stretched(*said: Any) -> LockSecret:
     # A fifth of a second each, and most of the files have the same password.
     return locks.stretch(*said)
+
+
+def _secret(v: Vector, lock: Lock, silo: bytes, genesis: bytes) -> LockSecret:
+    if lock.kind == "password":
+        return _stretched(v.string("password"), lock_salt(lock), silo, genesis)
+    if lock.kind == "device":
+        return device_secret(v.data("secret"))
+    return (recovery_secret if lock.kind == "recovery" else prf_secret)(v.data("secret"), silo, genesis)
+
+
+def _rotations(v: Vector) -> list[Rotation]:
+    with refusing():
+        return [read_json(text.encode(), Rotation) for text in v.texts("rotation")]
 
 
 @runs("lock")
 def _lock(v: Vector, _: Released) -> None:
     with refusing():
         lock = read_json(v.text("lock").encode(), Lock)
-    silo, genesis = v.data("silo"), v.data("genesis")
-    secret = _stretched(v.string("password"), lock_salt(lock), silo, genesis)
-    same(v, "account-seed", open_lock(lock, secret, silo, genesis, v.data("user")))
-    same(v, "salt", lock_salt(lock))
-    same(v, "argon2-salt", digest(labels.LOCK_SALT, silo, genesis, lock_salt(lock))[:16])
-    same(v, "proof", secret.proof)
+    silo, genesis, user = v.data("silo"), v.data("genesis"), v.data("user")
+    secret = _secret(v, lock, silo, genesis)
+    accepted = v.data("accepted") if "accepted" in v else None
+    unlocked = open_lock(lock, secret, silo, genesis, user, _rotations(v), accepted)
+    same(v, "account-seed", *(key.seed for key in unlocked.keys))
+    same(v, "least", unlocked.manifest)
+    same(v, "proof", *([secret.proof] if secret.proof else []))
     same(v, "seal-seed", secret.seal_seed)
-    same(v, "mac-key", secret.mac_key)
-    same(v, "proof-hash", secret.proof_hash)
-    if "stretched" in v:
-        assert derive(v.data("stretched"), labels.LOCK_PROOF) == secret.proof
-        assert hash_bytes(lock.proof_hash) == secret.proof_hash
+    same(v, "mac-key", *([secret.mac_key] if secret.mac_key else []))
+    same(v, "proof-hash", *([secret.proof_hash] if secret.proof_hash else []))
+    if "salt" in v:
+        same(v, "salt", lock_salt(lock))
+        same(v, "argon2-salt", digest(labels.LOCK_SALT, silo, genesis, lock_salt(lock))[:16])
+        assert derive(v.data("stretched"), labels.LOCK_PROOF, b"password", silo, genesis) == secret.proof
+
+
+@runs("manifest")
+def _manifest(v: Vector, _: Released) -> None:
+    with refusing():
+        signed = read_json(v.text("manifest").encode(), SignedManifest)
+    least = v.number("least") if "least" in v else 0
+    read = read_manifest(signed, AccountKey(v.data("seed")), v.data("silo"), v.data("user"), least)
+    same(v, "version", read.version)
+    same(v, "text", signed.manifest)
+    same(v, "mac", hash_bytes(signed.mac))
+    same(v, "listed", *(id_bytes(one.id) for one in read.locks))
+
+
+@runs("rotation")
+def _rotation(v: Vector, _: Released) -> None:
+    (rotation,) = _rotations(v)
+    read, device = read_rotation(rotation, v.data("silo"), v.data("user"), v.data("sign"))
+    if "manifest" in v:
+        before, after = (parse_manifest(read_json(text.encode(), SignedManifest)) for text in v.texts("manifest"))
+        check_next(read, before, after)
+    same(v, "statement", read.statement())
+    same(v, "old", read.old)
+    same(v, "new", read.new)
+    same(v, "new-sign", read.sign)
+    same(v, "version", read.manifest)
+    same(v, "device", device.device)
+    same(v, "time", read.time)
+
+
+@runs("walk")
+def _walk(v: Vector, _: Released) -> None:
+    start = v.data("start") if "start" in v else None
+    keys = walk_back(AccountKey(v.data("seed")), _rotations(v), v.data("silo"), v.data("user"), start)
+    same(v, "account", *(key.fingerprint for key in keys))
 
 
 @runs("keyfile")
@@ -559,7 +660,7 @@ def test_every_structure_has_truths_and_lies() -> None:
     for v in vectors().values():
         told.setdefault(v.text("what"), set()).add(v.text("expect") == "success")
     assert set(told) == set(RUNNERS)
-    true_alone = {"padme", "derive", "setup", "fingerprint", "admin"}
+    true_alone = {"padme", "derive", "setup", "fingerprint", "admin", "account"}
     assert {what for what, kinds in told.items() if kinds != {True, False}} == true_alone
 
 

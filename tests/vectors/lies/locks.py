@@ -1,4 +1,4 @@
-"""Lies about what keeps a secret: key files and the password lock (SPEC 8.6, 9)."""
+"""Lies about what keeps a secret: key files and locks (SPEC 8.6, 9.2)."""
 
 import hmac
 import json
@@ -35,10 +35,13 @@ from silo.crypto.keyfile import HUMAN_PART
 from silo.crypto.keys import derive, fingerprint
 from silo.crypto.labels import digest, pack
 
-# --- the password lock (SPEC 9) ---
+# --- locks (SPEC 9.2) ---
 
 PASSWORD = "a pelican’s ﬁsh at the café"
 SALT = ident("lock salt")
+LOCK, OTHER_LOCK = ident("lock"), ident("another lock")
+SECRETS = {kind: secret(f"secret of a {kind} lock") for kind in ("recovery", "prf", "device")}
+OTHER_GENESIS = OTHER_ADMIN.public.fingerprint
 
 
 @cache
@@ -49,40 +52,63 @@ def stretched(password: str = PASSWORD, silo: bytes = SILO, genesis: bytes = GEN
     return argon2id.kdf(32, text, salt, opslimit=3, memlimit=64 * 1024 * 1024)
 
 
+def derived(key: bytes, label: str, kind: str = "password", silo: bytes = SILO, genesis: bytes = GENESIS) -> bytes:
+    """What K derives for one purpose."""
+    return derive(key, label, kind.encode(), silo, genesis)
+
+
 def quoted(text: str) -> str:
     """A JSON string; what has no UTF-8 can only stand there escaped."""
     return json.dumps(text, ensure_ascii=any("\ud800" <= one <= "\udfff" for one in text))
 
 
 def lock(
+    kind: str = "password",
     seed: bytes = ACCOUNT_SEED,
     silo: bytes = SILO,
     genesis: bytes = GENESIS,
     user: bytes = USER,
     to: bytes | None = None,
-    sealed_kind: bytes = b"password",
+    sealed_kind: str | None = None,
+    sealed_id: bytes = LOCK,
     label: str = labels.LOCK_SEAL,
     inner: bytes | None = None,
     mac_seed: bytes = ACCOUNT_SEED,
     mac_user: bytes = USER,
+    mac_id: bytes = LOCK,
     mac_manifest: int = 1,
     password: str = PASSWORD,
+    key: bytes | None = None,
+    derived_kind: str | None = None,
+    derived_silo: bytes = SILO,
+    derived_genesis: bytes = GENESIS,
     **changes: Any,
 ) -> str:
     """A lock's JSON; every argument can be a lie, and what is changed to `...` is left out."""
-    key = stretched(password)
-    pair = derive(key, labels.LOCK_SEAL)
+    if key is None:
+        key = stretched(password) if kind == "password" else SECRETS[kind]
+    alone = kind == "device"
+
+    def made(label: str) -> bytes:
+        return derived(key, label, derived_kind or kind, derived_silo, derived_genesis)
+
+    pair = key if alone else made(labels.LOCK_SEAL)
     plain = pack(labels.LOCK, seed, silo, genesis) if inner is None else inner
-    said = pack(labels.LOCK_MAC, SILO, mac_user, fingerprint(public(mac_seed)), u64(mac_manifest))
+    account = fingerprint(public(mac_seed))
+    said = pack(labels.LOCK_MAC, SILO, mac_user, mac_id, account, u64(mac_manifest))
+    context = (SILO, user, (sealed_kind or kind).encode(), sealed_id)
+    proof = digest(labels.LOCK_PROOF_HASH, made(labels.LOCK_PROOF)) if kind in ("password", "recovery") else None
     fields: dict[str, Any] = {
         "version": 1,
-        "kind": "password",
-        "salt": b32(SALT),
-        "proof_hash": b32(digest(labels.LOCK_PROOF_HASH, derive(key, labels.LOCK_PROOF))),
+        "id": b32(LOCK),
+        "kind": kind,
+        "salt": b32(SALT) if kind == "password" else None,
+        "proof_hash": b32(proof) if proof else None,
         "public": b64(public(pair)),
-        "sealed": b64(recipient(to or pair).seal(plain, label, SILO, user, sealed_kind)),
-        "mac": b32(hmac.digest(derive(key, labels.LOCK_MAC_KEY), said, "sha256")),
-        "manifest": 1,
+        "sealed": b64(recipient(to or pair).seal(plain, label, *context)),
+        "account": None if alone else b32(account),
+        "manifest": None if alone else 1,
+        "mac": None if alone else b32(hmac.digest(made(labels.LOCK_MAC_KEY), said, "sha256")),
     } | changes
     return json.dumps({key: value for key, value in fields.items() if value is not ...}, separators=(",", ":"))
 
@@ -97,20 +123,52 @@ def _lock(text: str, password: str = PASSWORD, silo: bytes = SILO, genesis: byte
     ]
 
 
+def shown(kind: str, text: str, key: bytes | None = None, silo: bytes = SILO, genesis: bytes = GENESIS) -> Fields:
+    """A lock that is no password's, with the 32 bytes that should open it."""
+    return [("secret", key or SECRETS[kind]), ("silo", silo), ("genesis", genesis), ("user", USER), ("lock", text)]
+
+
+def _steps(key: bytes, kind: str, proof: bool) -> Fields:
+    fields: Fields = [
+        ("seal-seed", derived(key, labels.LOCK_SEAL, kind)),
+        ("mac-key", derived(key, labels.LOCK_MAC_KEY, kind)),
+    ]
+    if proof:
+        sent = derived(key, labels.LOCK_PROOF, kind)
+        fields += [("proof", sent), ("proof-hash", digest(labels.LOCK_PROOF_HASH, sent))]
+    return [*fields, ("account-seed", ACCOUNT_SEED), ("least", 1)]
+
+
 @lie("lock", "success", "an account key behind a password")
 def lock_password() -> Fields:
-    key = stretched()
     return [
         *_lock(lock()),
         ("salt", SALT),
         ("argon2-salt", digest(labels.LOCK_SALT, SILO, GENESIS, SALT)[:16]),
-        ("stretched", key),
-        ("proof", derive(key, labels.LOCK_PROOF)),
-        ("seal-seed", derive(key, labels.LOCK_SEAL)),
-        ("mac-key", derive(key, labels.LOCK_MAC_KEY)),
-        ("proof-hash", digest(labels.LOCK_PROOF_HASH, derive(key, labels.LOCK_PROOF))),
-        ("account-seed", ACCOUNT_SEED),
+        ("stretched", stretched()),
+        *_steps(stretched(), "password", proof=True),
     ]
+
+
+@lie("lock", "success", "an account key behind a recovery sheet")
+def lock_recovery() -> Fields:
+    return [*shown("recovery", lock("recovery")), *_steps(SECRETS["recovery"], "recovery", proof=True)]
+
+
+@lie("lock", "success", "an account key behind a passkey's PRF, which needs no proof")
+def lock_prf() -> Fields:
+    return [*shown("prf", lock("prf")), *_steps(SECRETS["prf"], "prf", proof=False)]
+
+
+def _accepted(fields: Fields, seed: bytes = ACCOUNT_SEED) -> Fields:
+    return [*fields, ("accepted", fingerprint(public(seed)))]
+
+
+@lie("lock", "success", "an account key sealed to a device, which knows the account key that it accepted last")
+def lock_device() -> Fields:
+    key = SECRETS["device"]
+    shows: Fields = [("seal-seed", key), ("account-seed", ACCOUNT_SEED), ("least", 0)]
+    return [*_accepted(shown("device", lock("device"))), *shows]
 
 
 @lie("lock", "success", "the same password, typed in another normal form")
@@ -125,10 +183,60 @@ _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "shown-by-other-genesis",
         "no match",
         "asked for by a silo with another genesis pin",
-        lambda: _lock(lock(), genesis=OTHER_ADMIN.public.fingerprint),
+        lambda: _lock(lock(), genesis=OTHER_GENESIS),
+    ),
+    (
+        "recovery-shown-by-other-silo",
+        "no match",
+        "a recovery sheet's lock, asked for by a silo with another id",
+        lambda: shown("recovery", lock("recovery"), silo=OTHER_SILO),
+    ),
+    (
+        "recovery-shown-by-other-genesis",
+        "no match",
+        "a recovery sheet's lock, asked for by a silo with another genesis pin",
+        lambda: shown("recovery", lock("recovery"), genesis=OTHER_GENESIS),
+    ),
+    (
+        "recovery-other-code",
+        "no match",
+        "another recovery sheet",
+        lambda: shown("recovery", lock("recovery"), secret("another sheet")),
+    ),
+    ("prf-other-output", "no match", "another passkey", lambda: shown("prf", lock("prf"), secret("another passkey"))),
+    (
+        "prf-as-recovery",
+        "no match",
+        "the bytes of a recovery sheet, used as a passkey's",
+        lambda: shown("prf", lock("prf", key=SECRETS["recovery"], derived_kind="recovery"), SECRETS["recovery"]),
+    ),
+    (
+        "device-other-device",
+        "no match",
+        "another device's key",
+        lambda: _accepted(shown("device", lock("device"), secret("seal of another device"))),
+    ),
+    (
+        "device-derived",
+        "no match",
+        "a pair derived from the device's key, which is the pair itself",
+        lambda: _accepted(shown("device", lock("device", to=derived(SECRETS["device"], labels.LOCK_SEAL, "device")))),
+    ),
+    (
+        "device-other-account",
+        "forged",
+        "the silo sealed a seed of its own to the device",
+        lambda: _accepted(shown("device", lock("device", seed=OTHER_ACCOUNT_SEED))),
+    ),
+    (
+        "device-accepted-nothing",
+        "forged",
+        "a device's lock, shown to who never accepted an account key",
+        lambda: shown("device", lock("device")),
     ),
     ("other-user", "no match", "another user's lock with the same password", lambda: _lock(lock(user=OTHER_USER))),
-    ("other-kind", "no match", "sealed as a lock of another kind", lambda: _lock(lock(sealed_kind=b"recovery"))),
+    ("other-kind", "no match", "sealed as a lock of another kind", lambda: _lock(lock(sealed_kind="recovery"))),
+    ("other-id", "no match", "sealed as another lock", lambda: _lock(lock(sealed_id=OTHER_LOCK))),
     ("other-label", "no match", "sealed for another purpose", lambda: _lock(lock(label=labels.LOCK))),
     ("sealed-to-other", "no match", "sealed to another pair", lambda: _lock(lock(to=secret("another pair")))),
     ("other-salt", "no match", "another salt", lambda: _lock(lock(salt=b32(ident("another salt"))))),
@@ -138,13 +246,14 @@ _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "the silo sealed a seed of its own to the lock's public key",
         lambda: _lock(lock(seed=OTHER_ACCOUNT_SEED)),
     ),
-    ("inner-silo", "forged", "another silo's id inside", lambda: _lock(lock(silo=OTHER_SILO))),
     (
-        "inner-genesis",
+        "account-replaced",
         "forged",
-        "another genesis pin inside",
-        lambda: _lock(lock(genesis=OTHER_ADMIN.public.fingerprint)),
+        "the same, and the lock names that account key, which its secret never did",
+        lambda: _lock(lock(seed=OTHER_ACCOUNT_SEED, account=b32(fingerprint(public(OTHER_ACCOUNT_SEED))))),
     ),
+    ("inner-silo", "forged", "another silo's id inside", lambda: _lock(lock(silo=OTHER_SILO))),
+    ("inner-genesis", "forged", "another genesis pin inside", lambda: _lock(lock(genesis=OTHER_GENESIS))),
     ("inner-seed-alone", "forged", "the seed alone inside", lambda: _lock(lock(inner=ACCOUNT_SEED))),
     ("inner-short-seed", "forged", "a seed of 31 bytes inside", lambda: _lock(lock(seed=ACCOUNT_SEED[1:]))),
     ("mac-of-other-account", "forged", "proves another account key", lambda: _lock(lock(mac_seed=OTHER_ACCOUNT_SEED))),
@@ -154,6 +263,7 @@ _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "proves the account key for another user",
         lambda: _lock(lock(mac_user=OTHER_USER)),
     ),
+    ("mac-of-other-lock", "forged", "the proof of another lock", lambda: _lock(lock(mac_id=OTHER_LOCK))),
     ("mac-of-other-manifest", "forged", "proves it in another manifest", lambda: _lock(lock(mac_manifest=2))),
     ("mac-zeros", "forged", "zeros for a proof", lambda: _lock(lock(mac=b32(bytes(32))))),
     ("manifest-changed", "forged", "another number of the manifest", lambda: _lock(lock(manifest=2))),
@@ -162,6 +272,12 @@ _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "forged",
         "another public half, to which a later seed would be sealed",
         lambda: _lock(lock(public=b64(public(secret("another pair"))))),
+    ),
+    (
+        "device-public-replaced",
+        "forged",
+        "another public half in a device's lock",
+        lambda: _accepted(shown("device", lock("device", public=b64(public(secret("another pair")))))),
     ),
     (
         "lone-surrogate",
@@ -176,9 +292,36 @@ _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "unknown-kind",
         "refused",
         "a kind that nobody knows",
-        lambda: _lock(lock(kind="pin")),
+        lambda: _lock(lock(kind="pin", key=stretched())),
     ),
     ("no-mac", "refused", "no proof", lambda: _lock(lock(mac=...))),
+    ("null-mac", "refused", "null for a proof, as a device has it", lambda: _lock(lock(mac=None))),
+    (
+        "null-proven",
+        "refused",
+        "a password's lock that proves nothing, as a device's",
+        lambda: _lock(lock(mac=None, account=None, manifest=None)),
+    ),
+    ("no-salt", "refused", "a password without a salt", lambda: _lock(lock(salt=None))),
+    ("prf-salt", "refused", "a passkey with a salt", lambda: shown("prf", lock("prf", salt=b32(SALT)))),
+    (
+        "prf-proof",
+        "refused",
+        "a passkey that would be released for a proof",
+        lambda: shown("prf", lock("prf", proof_hash=b32(bytes(32)))),
+    ),
+    (
+        "recovery-no-proof",
+        "refused",
+        "a recovery sheet that would be released for none",
+        lambda: shown("recovery", lock("recovery", proof_hash=None)),
+    ),
+    (
+        "device-mac",
+        "refused",
+        "a device's lock with a proof",
+        lambda: _accepted(shown("device", lock("device", mac=b32(bytes(32))))),
+    ),
     ("salt-spare-bits", "refused", "a second spelling of the salt", lambda: _lock(lock(salt=b32(SALT)[:-1] + "b"))),
 )
 
