@@ -6,6 +6,7 @@ hand. What the silo keeps of a password can be guessed offline as far as the pas
 
 import secrets
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -157,7 +158,10 @@ def lock_context(silo: bytes, user: bytes, kind: str, lock: bytes) -> tuple[byte
     return silo, user, kind.encode(), lock
 
 
-def _seal(to: Recipient, kind: str, lock: bytes, account: AccountKey, silo: bytes, genesis: bytes, user: bytes) -> str:
+def seal_to(
+    to: Recipient, kind: str, lock: bytes, account: AccountKey, silo: bytes, genesis: bytes, user: bytes
+) -> str:
+    """A lock's `sealed`: the account key sealed to the lock's public half; `lock` is its id (SPEC 9.2)."""
     inner = pack(labels.LOCK, account.seed, silo, genesis)
     return b64(to.seal(inner, labels.LOCK_SEAL, *lock_context(silo, user, kind, lock)))
 
@@ -184,7 +188,7 @@ def make_lock(
         salt=None if salt is None else b32(salt),
         proof_hash=None if hashed is None else b32(hashed),
         public=b64(pair.public),
-        sealed=_seal(pair, secret.kind, lock, account, silo, genesis, user),
+        sealed=seal_to(pair, secret.kind, lock, account, silo, genesis, user),
         account=None if said is None else b32(account.fingerprint),
         manifest=None if said is None else manifest,
         mac=None if said is None else b32(said),
@@ -243,9 +247,16 @@ class SignedManifest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     mac: Hash
 
 
-def state_manifest(account: AccountKey, silo: bytes, user: bytes, version: int, locks: list[Lock]) -> SignedManifest:
+def list_locks(locks: Sequence[Lock | ListedLock]) -> list[ListedLock]:
+    """What a manifest says of these locks."""
+    return [ListedLock(id=one.id, kind=one.kind, public=one.public) for one in locks]
+
+
+def state_manifest(
+    account: AccountKey, silo: bytes, user: bytes, version: int, locks: Sequence[Lock | ListedLock]
+) -> SignedManifest:
     """The manifest that lists these locks, in this order."""
-    listed = [ListedLock(id=one.id, kind=one.kind, public=one.public) for one in locks]
+    listed = list_locks(locks)
     document = Manifest(MANIFEST_FORMAT, b32(silo), b32(user), version, b32(account.fingerprint), listed)
     text = write_json(document)
     return SignedManifest(manifest=text.decode(), mac=b32(account.mac(labels.LOCK_MANIFEST, text)))

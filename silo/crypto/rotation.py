@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from silo.crypto import labels
-from silo.crypto.encoding import Blob, Hash, b32, b64, hash_bytes, id_bytes, u64, unb64
+from silo.crypto.encoding import Blob, Hash, Id, b32, b64, hash_bytes, id_bytes, u64, unb64
 from silo.crypto.keys import (
     SIGN_SIZE,
     AccountKey,
@@ -23,7 +23,7 @@ from silo.crypto.keys import (
     verify,
 )
 from silo.crypto.labels import pack, unpack
-from silo.crypto.locks import Lock, Manifest, SignedManifest, lock_context, state_manifest
+from silo.crypto.locks import Manifest, SignedManifest, seal_to, state_manifest
 from silo.errors import SiloError
 
 
@@ -151,31 +151,33 @@ def make_rotation(
     )
 
 
-def next_locks(
-    locks: list[Lock], before: Manifest, new: AccountKey, genesis: bytes, drop: Collection[str] = ()
-) -> tuple[list[Lock], SignedManifest]:
-    """The locks of `new`, and the manifest after `before`, which the caller verified under the old account key.
+class Resealed(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a rotation changes of a lock: all else of it only its secret could make anew."""
 
-    Each seed is sealed to the public half that `before` lists, whatever the silo's locks say; those in `drop` (ids)
-    are left out. A lock's own account, manifest and MAC stay: only its secret could make others. Raises SiloError
-    `forged` where a listed lock is missing or has another public half, ValueError where none would be left.
+    id: Id
+    sealed: Blob
+
+
+def next_locks(
+    before: Manifest, new: AccountKey, genesis: bytes, drop: Collection[str] = ()
+) -> tuple[list[Resealed], SignedManifest]:
+    """`new` sealed to every lock that `before` lists but those in `drop` (ids), and the manifest that follows.
+
+    The caller has verified `before` under the old account key: no other public half is sealed to. Raises ValueError
+    where no lock would be left.
     """
     silo, user = id_bytes(before.silo), id_bytes(before.user)
-    kept = {lock.id: lock for lock in locks}
-    made: list[Lock] = []
-    for listed in before.locks:
-        if listed.id in drop:
-            continue
-        lock = kept.get(listed.id)
-        if lock is None or (lock.kind, lock.public) != (listed.kind, listed.public):
-            raise SiloError("forged", "a lock is not the one that the manifest lists")
-        inner = pack(labels.LOCK, new.seed, silo, genesis)
-        context = lock_context(silo, user, lock.kind, id_bytes(lock.id))
-        sealed = Recipient(unb64(listed.public)).seal(inner, labels.LOCK_SEAL, *context)
-        made.append(msgspec.structs.replace(lock, sealed=b64(sealed)))
-    if not made:
+    kept = [listed for listed in before.locks if listed.id not in drop]
+    if not kept:
         raise ValueError("an account key has a lock")
-    return made, state_manifest(new, silo, user, before.version + 1, made)
+    resealed = [
+        Resealed(
+            id=one.id,
+            sealed=seal_to(Recipient(unb64(one.public)), one.kind, id_bytes(one.id), new, silo, genesis, user),
+        )
+        for one in kept
+    ]
+    return resealed, state_manifest(new, silo, user, before.version + 1, kept)
 
 
 def check_next(rotated: Rotated, before: Manifest, after: Manifest) -> None:
