@@ -16,7 +16,7 @@ from appliance.api.turns import kept
 from appliance.store import keyrings, once, people, records
 from appliance.store.rows import StoredRecord
 from silo.crypto.channel import Seen
-from silo.crypto.encoding import b32, b64, hash_bytes
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Enrolment
 from silo.errors import SiloError
@@ -58,7 +58,7 @@ class Asked:
     caller: Caller | None
     source: bytes
     argument: str
-    """What follows the path's first part."""
+    """What follows the path's first part: an id."""
     body: Any
 
     @property
@@ -238,11 +238,18 @@ ROUTES: dict[str, Route] = {
 }
 
 
+def _is_id(text: str) -> bool:
+    try:
+        return bool(id_bytes(text))
+    except ValueError:
+        return False
+
+
 def find(method: str, path: str) -> tuple[str, Route, str]:
     """(verb, route, argument) of an inner path. Raises SiloError `not_found`, `bad_method`."""
     verb, slash, argument = path.removeprefix("/").partition("/")
     route = ROUTES.get(verb)
-    fits = route is not None and bool(slash) == route.argument == bool(argument) and len(argument) <= 64
+    fits = route is not None and (_is_id(argument) if route.argument else not slash)
     if route is None or not fits or not path.startswith("/"):
         raise SiloError("not_found")
     if route.method != method:
