@@ -1,14 +1,14 @@
-"""`silo`, and `python -m silo`."""
+"""`silo`, and `python -m silo`, which is how ./dev starts it."""
 
 from silo.loading import loading
 
 
-def main() -> None:
-    """Load the command line and run it."""
+def main(name: str = "silo") -> None:
+    """Load the command line and run it. `name` is what the person typed."""
     with loading():
         from silo.cli.main import main as run
-    run()
+    run(name)
 
 
 if __name__ == "__main__":
-    main()
+    main("./dev silo")

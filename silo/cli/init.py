@@ -68,8 +68,7 @@ def init(
         screen.talk("the setup that was begun here had reached the silo; it is finished now")
         _done(begun, None, as_json)
         return
-    if key_path is not None and not use_admin_key and not (key_path.is_file() and _asks(yes)):
-        check_new_file(key_path)
+    _check_flags(name, password_file, key_path, use_admin_key, yes)
     mark = fingerprint(run(meet(read, now, screen.warn)))
     _compare(read, mark, yes)
     chosen_name, password = _name(name), _password(password_file)
@@ -86,6 +85,21 @@ def init(
         _waive(plan)
     profile = run(set_up(here, read, plan, now, screen.warn))
     _done(profile, plan.key_path, as_json)
+
+
+def _check_flags(name: str | None, password_file: Path | None, key_path: Path | None, use: bool, yes: bool) -> None:
+    """What is typed is found wrong before the silo is asked, and before the person is."""
+    for flag, given in (("--yes", yes), ("--name", name), ("--password-file", password_file)):
+        if not given:
+            _need(flag)
+    if name is not None:
+        check_name(name)
+    if password_file is not None:
+        check_password(read_secret_line(password_file))
+    # Where somebody is there, a file that exists is asked about later.
+    asked_later = _asks(yes) and (key_path is None or key_path.is_file())
+    if not use and not asked_later:
+        check_new_file(key_path or Path("admin.key"))
 
 
 def _need(flag: str) -> None:
@@ -228,4 +242,4 @@ def _done(profile: Profile, key_path: Path | None, as_json: bool) -> None:
     screen.talk("The silo is set up, and this device belongs to it.")
     if key_path:
         screen.talk(f"Keep {key_path} offline, and a copy elsewhere: it opens everything in the silo.")
-    screen.talk('Try: silo "Three names for a pelican"')
+    screen.talk(f'Try: {screen.program} "Three names for a pelican"')

@@ -48,8 +48,8 @@ class Verbs(DefaultGroup):
         if word not in self.commands and WORD.fullmatch(word):
             near = ["--help"] if word == "help" else get_close_matches(word, self.commands, 1, NEAR)
             if near:
-                meant = f"{word!r} is no verb; if you meant it as a question: silo prompt {word}"
-                raise NotAVerb(meant, f"silo {near[0]}")
+                meant = f"{word!r} is no verb; if you meant it as a question: {screen.program} prompt {word}"
+                raise NotAVerb(meant, f"{screen.program} {near[0]}")
         return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
@@ -113,8 +113,9 @@ for verb in (prompt.prompt, chat.chat, init.init, logs.logs, models.models, reco
     cli.add_command(verb)
 
 
-def main() -> None:
-    """Run, and end with the exit code of the table in silo/errors.py."""
+def main(program: str = "silo") -> None:
+    """Run, and end with the exit code of the table in silo/errors.py. `program` is what the person typed."""
+    screen.program = program
     sys.exit(ended())
 
 
@@ -124,7 +125,7 @@ def ended() -> int:
     try:
         if closed:
             raise SiloError("stdout_failed", "it is closed")
-        code = cli.main(prog_name="silo", standalone_mode=False)
+        code = cli.main(prog_name=screen.program, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SiloError as error:
         if error.code == "stdout_failed":

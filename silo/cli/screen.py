@@ -11,6 +11,7 @@ secrets  never echoed, and printed only where one is made for the person to writ
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ from silo.errors import SiloError
 if TYPE_CHECKING:
     from rich.console import Console
 
+program = "silo"
+"""What the person types; `./dev silo` in a checkout."""
 READ = 100
 """Columns that a text to read takes at most."""
 MUTE = 10
@@ -103,7 +106,14 @@ def _hint(error: SiloError) -> str:
     wait = error.extra.get("retry_after")
     if isinstance(wait, int | float) and wait > 0:
         return f"try again in {wait:g} s"
-    return error.row.hint
+    return as_typed(error.row.hint)
+
+
+def as_typed(hint: str) -> str:
+    """A hint whose commands are those that work here."""
+    return (
+        hint if program == "silo" else re.sub(r"\b(?:siloctl|silo) (?=[a-z])", lambda found: f"./dev {found[0]}", hint)
+    )
 
 
 # --- answers ---

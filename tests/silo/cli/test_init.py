@@ -88,10 +88,10 @@ def test_questions(silo_server: Served, stranger: Cli):
 
 
 @pytest.mark.parametrize("answers", [["n"], ["y", "n"]], ids=["fingerprint", "waiver"])
-def test_no_means_nothing_was_done(served: Served, stranger: Cli, answers: list[str]):
+def test_no_means_nothing_was_done(silo_server: Served, stranger: Cli, answers: list[str]):
     (stranger.folder / "password").write_text(PASSWORD)
     child = stranger.typed(
-        "init", served.link, "--name", "alice", "--password-file", "password", "--admin-key", "admin.key"
+        "init", silo_server.link, "--name", "alice", "--password-file", "password", "--admin-key", "admin.key"
     )
     for answer in answers:
         child.expect(r"\[y/N\]: ")

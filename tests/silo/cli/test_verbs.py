@@ -16,7 +16,7 @@ from silo.cli.main import cli
 from silo.client.home import Home
 from silo.crypto.encoding import b32, b64, hash_bytes
 from silo.crypto.keys import fingerprint, recipient_of, spoken
-from tests.harness import Served, clean_environment
+from tests.harness import Served, clean_environment, no_settings
 from tests.silo.cli.conftest import Cli, Ended, to_its_end
 from tests.silo.liar import Liar
 
@@ -120,7 +120,7 @@ def test_a_full_or_closed_stdout_is_told_in_a_line(silo: Cli, words: tuple[str, 
     for where, says in (("> /dev/full", "no space left on device"), (">&-", "it is closed")):
         ended = subprocess.run(
             ["/bin/sh", "-c", f"{typed} {where}"],
-            cwd=silo.folder,
+            cwd=no_settings(silo.folder),
             env=silo.environment | {"PYTHONPATH": os.getcwd()},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
