@@ -7,16 +7,31 @@ import { createHash } from 'node:crypto'
 import type { BagKeys } from '../src/crypto/bags.ts'
 import { type Bytes, concat, readU64, same, u64 } from '../src/crypto/bytes.ts'
 import { ReplyOpener, keyId, part, readKeys, seen } from '../src/crypto/channel.ts'
+import { newest, readEntry, signedEntry } from '../src/crypto/directory.ts'
 import { b32, hashBytes, idBytes, padme, unb64, utf8 } from '../src/crypto/encoding.ts'
 import { ReplyFrames, WholeOpener } from '../src/crypto/frames.ts'
 import * as hpke from '../src/crypto/hpke.ts'
 import * as json from '../src/crypto/json.ts'
 import { readAdminKey } from '../src/crypto/keyfile.ts'
-import { type Keyring, signedKeyring, verifyChain, verifyKeyring } from '../src/crypto/keyring.ts'
+import { type Keyring, identities, signedKeyring, verifyChain, verifyKeyring } from '../src/crypto/keyring.ts'
 import * as keys from '../src/crypto/keys.ts'
 import * as labels from '../src/crypto/labels.ts'
 import { digest, pack, unpack } from '../src/crypto/labels.ts'
-import { lock, lockSalt, proofHash, stretch, stretchText } from '../src/crypto/locks.ts'
+import {
+  type Lock,
+  type LockSecret,
+  deviceSecret,
+  lock,
+  lockSalt,
+  parseManifest,
+  prfSecret,
+  proofHash,
+  readManifest,
+  recoverySecret,
+  signedManifest,
+  stretch,
+  stretchText,
+} from '../src/crypto/locks.ts'
 import {
   Log,
   Opener,
@@ -24,14 +39,15 @@ import {
   checkRecipients,
   openCore,
   openEpochs,
-  openLock,
   openRecord,
   openSealed,
   openWithKey,
   readPlace,
 } from '../src/crypto/opening.ts'
+import { type Rotation, checkNext, readRotation, rotatedStatement, rotation } from '../src/crypto/rotation.ts'
 import { checkTurn, coreHash, frameKey, headHash } from '../src/crypto/sealing.ts'
 import { checkDeletion, checkTombstone, tombstoneHash, tombstoneStatement } from '../src/crypto/tombstones.ts'
+import { openLock, walkBack } from '../src/crypto/unlocking.ts'
 import { SiloError, refused } from '../src/errors.ts'
 import { type Value, type Vector, spell } from './form.ts'
 
@@ -127,6 +143,27 @@ async function bagKeys(v: Vector): Promise<BagKeys> {
     entry: v.data('entry-hash'),
   }
   return (await Opener.from(v.data('seed'))).openBag(v.data('sealed'), place)
+}
+
+function join(...parts: readonly Bytes[]): string {
+  return parts.map(spell).join(' ')
+}
+
+// Some tenths of a second each, and most of the files have the same password.
+const stretched = new Map<string, Promise<LockSecret>>()
+
+async function secretOf(v: Vector, of: Lock, silo: Bytes, genesis: Bytes): Promise<LockSecret> {
+  if (of.kind === 'device') return deviceSecret(v.data('secret'))
+  if (of.kind === 'recovery') return recoverySecret(v.data('secret'), silo, genesis)
+  if (of.kind === 'prf') return prfSecret(v.data('secret'), silo, genesis)
+  const known = [v.text('password'), of.salt, silo, genesis].join(' ')
+  const secret = stretched.get(known) ?? stretch(v.string('password'), lockSalt(of), silo, genesis)
+  stretched.set(known, secret)
+  return secret
+}
+
+function rotations(v: Vector): Rotation[] {
+  return v.texts('rotation').map((text) => json.readJson(utf8(text), rotation))
 }
 
 export const RUNNERS: Readonly<Record<string, Runner>> = {
@@ -257,6 +294,14 @@ export const RUNNERS: Readonly<Record<string, Runner>> = {
     assert.ok(same(keys.enrolmentStatement(read), v.data('statement')))
   },
 
+  async vouch(v, run) {
+    const [statement, signature] = [v.data('statement'), v.data('signature')]
+    const read = await keys.readEnrolment(statement, signature)
+    await keys.checkVouch(v.data('sign'), v.data('account'), v.data('vouch'), statement, signature)
+    run.show('device', read.device)
+    run.show('device-public', read.sign)
+  },
+
   async core(v, run) {
     const [core, key] = [v.data('core'), v.data('record-key')]
     run.data = await openCore(core, key)
@@ -367,6 +412,9 @@ export const RUNNERS: Readonly<Record<string, Runner>> = {
     run.show('version', keyring.document.version)
     run.show('hash', keyring.hash)
     run.show('document', keyring.signed.document)
+    const { extras } = keyring.document
+    const marks = await Promise.all(extras.map((extra) => keys.fingerprint(unb64(extra.recipient))))
+    run.show('extra', ...extras.map((extra, at) => join(idBytes(extra.user), marks[at]!)))
     run.show('signer', keyring.signed.signer)
     run.show('signature', unb64(keyring.signed.signature))
   },
@@ -387,20 +435,89 @@ export const RUNNERS: Readonly<Record<string, Runner>> = {
     }
   },
 
+  async identities(v, run) {
+    run.show('identity', ...identities(await chain(v), v.datas('former')))
+  },
+
+  async directory(v, run) {
+    const keyring = await chain(v)
+    const signed = v.texts('signed-entry').map((text) => json.readJson(utf8(text), signedEntry))
+    const seenBefore = new Map(v.tuples('seen').map(([user, time]) => [b32(user!), readU64(time!)]))
+    const entries = []
+    for (const one of signed) entries.push(await readEntry(one, keyring))
+    const listed = newest(entries, seenBefore)
+    if (signed[0]) {
+      run.show('statement', unb64(signed[0].statement))
+      run.show('signature', unb64(signed[0].signature))
+    }
+    run.show('listed', ...[...listed.values()].map((entry) => join(entry.user, entry.account, entry.sign)))
+  },
+
+  async account(v, run) {
+    const key = await keys.AccountKey.from(v.data('seed'))
+    run.show('public', key.recipient.public)
+    run.show('fingerprint', key.fingerprint)
+    run.show('sign-seed', await keys.derive(key.seed, labels.ACCOUNT_SIGN))
+    run.show('sign', key.signer.public)
+    run.show('mac-key', key.macKey)
+  },
+
   async lock(v, run) {
     const read = json.readJson(utf8(v.text('lock')), lock)
-    const [silo, genesis] = [v.data('silo'), v.data('genesis')]
-    const secret = await stretch(v.string('password'), lockSalt(read), silo, genesis)
-    run.show('account-seed', await openLock(read, secret, silo, genesis, v.data('user')))
-    run.show('salt', lockSalt(read))
-    run.show('argon2-salt', (await digest(labels.LOCK_SALT, silo, genesis, lockSalt(read))).slice(0, 16))
-    run.show('proof', secret.proof)
+    const [silo, genesis, user] = [v.data('silo'), v.data('genesis'), v.data('user')]
+    const secret = await secretOf(v, read, silo, genesis)
+    const accepted = v.has('accepted') ? v.data('accepted') : null
+    const unlocked = await openLock(read, secret, silo, genesis, user, rotations(v), accepted)
+    const hashed = await proofHash(secret)
+    run.show('account-seed', ...unlocked.keys.map((key) => key.seed))
+    run.show('least', unlocked.manifest)
+    run.show('proof', ...(secret.proof ? [secret.proof] : []))
     run.show('seal-seed', secret.sealSeed)
-    run.show('mac-key', secret.macKey)
-    run.show('proof-hash', await proofHash(secret))
-    if (v.has('stretched')) {
-      assert.ok(same(await keys.derive(v.data('stretched'), labels.LOCK_PROOF), secret.proof))
+    run.show('mac-key', ...(secret.macKey ? [secret.macKey] : []))
+    run.show('proof-hash', ...(hashed ? [hashed] : []))
+    if (v.has('salt')) {
+      const salt = lockSalt(read)
+      run.show('salt', salt)
+      run.show('argon2-salt', (await digest(labels.LOCK_SALT, silo, genesis, salt)).slice(0, 16))
+      const proof = await keys.derive(v.data('stretched'), labels.LOCK_PROOF, utf8('password'), silo, genesis)
+      assert.ok(same(proof, secret.proof!))
     }
+  },
+
+  async manifest(v, run) {
+    const signed = json.readJson(utf8(v.text('manifest')), signedManifest)
+    const least = v.has('least') ? v.number('least') : 0
+    const account = await keys.AccountKey.from(v.data('seed'))
+    const read = await readManifest(signed, account, v.data('silo'), v.data('user'), least)
+    run.show('version', read.version)
+    run.show('text', signed.manifest)
+    run.show('mac', hashBytes(signed.mac))
+    run.show('listed', ...read.locks.map((one) => idBytes(one.id)))
+  },
+
+  async rotation(v, run) {
+    const [one] = rotations(v)
+    const { rotated, device } = await readRotation(one!, v.data('silo'), v.data('user'), v.data('sign'))
+    if (v.has('manifest')) {
+      const [before, after] = await Promise.all(
+        v.texts('manifest').map((text) => parseManifest(json.readJson(utf8(text), signedManifest))),
+      )
+      checkNext(rotated, before!, after!)
+    }
+    run.show('statement', rotatedStatement(rotated))
+    run.show('old', rotated.old)
+    run.show('new', rotated.new)
+    run.show('new-sign', rotated.sign)
+    run.show('version', rotated.manifest)
+    run.show('device', device.device)
+    run.show('time', rotated.time)
+  },
+
+  async walk(v, run) {
+    const start = v.has('start') ? v.data('start') : null
+    const account = await keys.AccountKey.from(v.data('seed'))
+    const found = await walkBack(account, rotations(v), v.data('silo'), v.data('user'), start)
+    run.show('account', ...found.map((key) => key.fingerprint))
   },
 
   async keyfile(v, run) {

@@ -2,7 +2,7 @@
 // made and signed on the administrator's own device.
 
 import { SiloError, refused, refusedAs } from '../errors.ts'
-import { type Bytes, u64, zeros } from './bytes.ts'
+import { type Bytes, same, u64, zeros } from './bytes.ts'
 import type { Seen } from './channel.ts'
 import { b32, hashBytes, isName, unb64, utf8 } from './encoding.ts'
 import * as hpke from './hpke.ts'
@@ -92,6 +92,25 @@ export function keyringSeen(keyring: Keyring): Seen {
 /** The silo's Ed25519 public key. */
 export function keyringIdentity(keyring: Keyring): Bytes {
   return hashBytes(keyring.document.identity)
+}
+
+/** fingerprint in base32 -> Ed25519 public key of every live admin. */
+export async function admins(keyring: Keyring): Promise<ReadonlyMap<string, Bytes>> {
+  const live = keyring.document.holders.filter((one) => one.role === 'admin' && one.revoked === null)
+  const read = await Promise.all(live.map(holderPublic))
+  return new Map(read.map(({ sign, fingerprint }) => [b32(fingerprint), sign]))
+}
+
+/** The Ed25519 keys that may speak for the silo: the identity, then the spare; never one that is `former` to this
+ * client, because it met the spare since (SPEC 8.7). `wrong_silo` for none. */
+export function identities(keyring: Keyring, former: readonly Bytes[] = []): Bytes[] {
+  const { identity, spare } = keyring.document
+  const certified = [hashBytes(identity), ...(spare === null ? [] : [hashBytes(spare)])]
+  const allowed = certified.filter((one) => !former.some((other) => same(one, other)))
+  if (!allowed.length) {
+    throw new SiloError('wrong_silo', 'the keyring certifies an identity that this device has given up')
+  }
+  return allowed
 }
 
 /** The current epoch's public half: every record is sealed to it. */
@@ -208,5 +227,11 @@ async function checkDocument(read: Document): Promise<void> {
       throw refused('a sealed half has the wrong size')
     }
   }
-  read.extras.forEach((extra) => hpke.checkPublic(unb64(extra.recipient)))
+  if (read.spare === read.identity) throw refused('the spare is the identity')
+  const openTo = new Set(read.holders.filter((one) => one.revoked === null).map((one) => one.seal))
+  const listed = new Set(read.extras.map((extra) => `${extra.user} ${extra.recipient}`))
+  if (listed.size !== read.extras.length) throw refused('an extra recipient stands twice for a user')
+  if (!read.extras.every((extra) => openTo.has(extra.recipient))) {
+    throw refused("an extra recipient is no live holder's key")
+  }
 }

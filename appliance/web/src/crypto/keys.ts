@@ -240,6 +240,67 @@ export async function readEnrolment(statement: Bytes, signature: Bytes): Promise
   return enrolment
 }
 
+/** A user's account key from its one 32-byte seed, and what is derived from it (SPEC 9.1).
+ *
+ * The seed is an X-Wing private key: records are sealed to its public half. Its MACs convince who has the seed, its
+ * signatures everybody else. It belongs on its user's devices and nowhere else. */
+export class AccountKey {
+  readonly seed: Bytes
+  readonly recipient: Recipient
+  readonly signer: Signer
+  readonly macKey: Bytes
+
+  private constructor(seed: Bytes, recipient: Recipient, signer: Signer, macKey: Bytes) {
+    this.seed = seed
+    this.recipient = recipient
+    this.signer = signer
+    this.macKey = macKey
+  }
+
+  /** From its seed, or a fresh one. Refuses another size. */
+  static async from(seed: Bytes = random(SEED_SIZE)): Promise<AccountKey> {
+    const recipient = await recipientOf(seed)
+    const signer = await Signer.from(await derive(seed, labels.ACCOUNT_SIGN))
+    return new AccountKey(seed, recipient, signer, await derive(seed, labels.ACCOUNT_MAC_KEY))
+  }
+
+  /** 32 bytes, of the X-Wing key alone: they name the account key everywhere. */
+  get fingerprint(): Bytes {
+    return this.recipient.fingerprint
+  }
+
+  /** 32 bytes by HMAC-SHA256 over label and fields packed. */
+  mac(label: string, ...fields: readonly Uint8Array[]): Promise<Bytes> {
+    return mac(this.macKey, label, ...fields)
+  }
+
+  /** 64 bytes: the account's word that this enrolment is a device of its own (SPEC 6.2). `statement` and `signature` are
+   * the enrolment's; nothing of them is checked here. */
+  vouch(statement: Bytes, signature: Bytes): Promise<Bytes> {
+    return this.signer.sign(labels.ENROLMENT_VOUCH, statement, signature, this.fingerprint)
+  }
+}
+
+/** HMAC-SHA256 over label and fields packed: 32 bytes. */
+export async function mac(secret: Bytes, label: string, ...fields: readonly Uint8Array[]): Promise<Bytes> {
+  const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+  return new Uint8Array(await crypto.subtle.sign('HMAC', key, pack(label, ...fields)))
+}
+
+/** `forged` unless the account vouched for exactly this enrolment (SPEC 6.2).
+ *
+ * `sign` is the account's signing key, `account` the account key's fingerprint. The enrolment itself is read by
+ * `readEnrolment`. */
+export function checkVouch(
+  sign: Bytes,
+  account: Bytes,
+  vouch: Bytes,
+  statement: Bytes,
+  signature: Bytes,
+): Promise<void> {
+  return verify(sign, vouch, labels.ENROLMENT_VOUCH, statement, signature, account)
+}
+
 /** What a setup link's 32-byte secret sends: the secret itself stays in the link (SPEC 8.5). */
 export function setupBearer(secret: Bytes): Promise<Bytes> {
   return derive(secret, labels.SETUP_BEARER)

@@ -3,14 +3,13 @@
 import { SiloError, refused, refusedAs } from '../errors.ts'
 import { type BagKeys, type BagPlace, bagFields, readBag } from './bags.ts'
 import { type Bytes, readU64, same } from './bytes.ts'
-import { HASH_SIZE, b32, hashBytes, unb64, utf8 } from './encoding.ts'
+import { HASH_SIZE, b32, hashBytes, unb64 } from './encoding.ts'
 import { WholeOpener } from './frames.ts'
 import * as hpke from './hpke.ts'
 import { type Keyring, halfContext } from './keyring.ts'
 import { type AdminKey, fingerprint, recipientOf, verify } from './keys.ts'
 import * as labels from './labels.ts'
 import { pack, unpack } from './labels.ts'
-import { type Lock, type PasswordSecret, lockProof } from './locks.ts'
 import {
   HEADER_SIZE,
   MAGIC,
@@ -319,33 +318,4 @@ export async function openEpochs(admin: AdminKey, keyring: Keyring): Promise<Ope
 
 function rank(state: string): number {
   return state === 'current' ? 0 : 1
-}
-
-// --- locks (SPEC 9) ---
-
-/** The account key's seed behind a lock.
- *
- * `no_match` for another password, `forged` where silo, genesis pin or the lock's proof are not those expected, or its
- * public half is not the password's: a later seed would be sealed to that. */
-export async function openLock(
-  lock: Lock,
-  secret: PasswordSecret,
-  silo: Bytes,
-  genesis: Bytes,
-  user: Bytes,
-): Promise<Bytes> {
-  const key = await hpke.PrivateKey.from(secret.sealSeed)
-  const plain = await openSealed(key, unb64(lock.sealed), labels.LOCK_SEAL, silo, user, utf8(lock.kind))
-  if (!same(unb64(lock.public), key.public)) {
-    throw new SiloError('forged')
-  }
-  return refusedAs('forged', async () => {
-    const [seed, innerSilo, innerGenesis] = unpack(labels.LOCK, plain, 3) as [Bytes, Bytes, Bytes]
-    const { fingerprint: account } = await recipientOf(seed)
-    const proof = await lockProof(secret.macKey, silo, user, account, lock.manifest)
-    if (!same(innerSilo, silo) || !same(innerGenesis, genesis) || !same(proof, hashBytes(lock.mac))) {
-      throw new SiloError('forged')
-    }
-    return seed
-  })
 }
