@@ -12,7 +12,7 @@ from sanic.response import raw
 from appliance.accounts.callers import Caller, authenticate, check_clock, check_trust
 from appliance.accounts.policy import may
 from appliance.api.bodies import read_body
-from appliance.api.routes import SMALL, Answer, Asked, Route, find
+from appliance.api.routes import SMALL, STRANGERS, Answer, Asked, Route, find
 from appliance.api.shape import SHAPES
 from appliance.api.state import Silo
 from appliance.api.turns import Turn, error_object
@@ -164,7 +164,7 @@ async def _answer(
         _check_route(opened, caller, verb, route)
         if route.handler is None:
             return await _generate(request, silo, opened, body, caller)
-        content = await _read(opened, body, SMALL, route)
+        content = await _read(opened, body, SMALL if route.device else STRANGERS, route)
         answer = await route.handler(Asked(silo, caller, source, argument, content))
     except (asyncio.CancelledError, SanicException):
         raise

@@ -47,6 +47,8 @@ from silo.messages import (
 
 SMALL = 1024 * 1024
 """The largest body of all paths but `POST /chat`, in bytes."""
+STRANGERS = 64 * 1024
+"""The largest body of a path that takes no device, in bytes: anybody may send one, and it is held until it ends."""
 _PAGE_BYTES = 4 * 1024 * 1024
 
 
