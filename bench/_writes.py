@@ -1,12 +1,15 @@
-"""How long a record takes to be kept: sealed, signed for and written, until the disk has it.
+"""How long a turn takes to be let in, and its record to be kept: sealed, signed for and written, until the disk has it.
 
 The silo is a real one, asked through its door, with the deterministic engine and SQLite on a disk. This module is
-also the program that runs it: it holds a watch to the writer of turns and is otherwise `python -m appliance`.
+also the program that runs it: it holds a watch to the door and to the writer of turns and is otherwise
+`python -m appliance`.
 
     python -m bench._writes OUT up …
 
-At the end OUT gets two lists of milliseconds: `write`, from before a record is sealed until its transaction is on the
-disk, and `keep`, all that the appliance does to keep a turn, which looks at the keyring and the log's head first.
+At the end OUT gets lists of milliseconds: `open`, decapsulation and the header; `admit`, from there until the device's
+signature, its role and the keys that it names are checked; `write`, from before a record is sealed until its
+transaction is on the disk; `keep`, all that the appliance does to keep a turn, which looks at the keyring and the log's
+head first.
 """
 
 import json
@@ -20,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from appliance.__main__ import main
-from appliance.api import turns
+from appliance.api import door, turns
 from appliance.store import records
 from bench._processes import Failed
+from silo.crypto.channel import TransportKey
 from tests.harness import ROOT, Device, clean_environment
 
 PROMPT = "chunks 400 one two three four five six"
@@ -30,7 +34,7 @@ PROMPT = "chunks 400 one two three four five six"
 
 
 def writes(folder: Path, count: int, step: Callable[[], None]) -> dict[str, list[float]]:
-    """`write` and `keep` of `count` turns one after the other, in a silo in `folder`. `step` is called after each.
+    """The lists of `count` turns one after the other, in a silo in `folder`. `step` is called after each.
 
     Raises Failed.
     """
@@ -78,7 +82,10 @@ def watched() -> None:
     """`python -m appliance`, with a watch on its writer."""
     out = Path(sys.argv.pop(1))
     began: list[float] = []
-    took: dict[str, list[float]] = {"write": [], "keep": []}
+    took: dict[str, list[float]] = {"open": [], "admit": [], "write": [], "keep": []}
+    opened: list[float] = []
+    open_header: Any = TransportKey.open_header
+    check: Any = door.check_trust
     seal: Any = turns.seal_record
     add: Any = records.add
     keep: Any = turns.Turn._keep  # pyright: ignore[reportPrivateUsage]
@@ -97,7 +104,21 @@ def watched() -> None:
         took["keep"].append((time.perf_counter() - start) * 1e3)
         return kept
 
+    def open_prefix(*args: Any) -> Any:
+        start = time.perf_counter()
+        header = open_header(*args)
+        opened.append(time.perf_counter())
+        took["open"].append((opened[-1] - start) * 1e3)
+        return header
+
+    async def check_trust(*args: Any) -> Any:
+        trusted = await check(*args)
+        took["admit"].append((time.perf_counter() - opened[-1]) * 1e3)
+        return trusted
+
     watch: Any = turns.Turn
+    key: Any = TransportKey
+    key.open_header, door.check_trust = open_prefix, check_trust
     turns.seal_record, records.add, watch._keep = seal_record, add_record, keep_turn
     try:
         main()

@@ -38,6 +38,7 @@ GOALS = {
     "cpu_ratio_nginx_fast": 2.0,
     "memory_rest_mib": 120.0,
     "memory_200_streams_mib": 200.0,
+    "door_admit_ms_p50": 0.5,
     "record_write_ms_p50": 2.0,
 }
 
@@ -91,8 +92,10 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         figures[f"{key}_spread"] = spread(pairs)
     click.echo(f"{plan.records} records", err=True)
     times, disk = writes(folder, plan.records, lambda: None), flushes(folder)
-    # Sealing and the transaction, until the disk has it; "keep" adds the questions asked of the database before.
-    for key, took in (("record_write_ms", times["write"]), ("record_keep_ms", times["keep"])):
+    # `open` is decapsulation and header, `admit` signature and policy; `write` is sealing and the transaction, until
+    # the disk has it; `keep` adds the questions asked of the database before.
+    named = {"open": "door_open_ms", "admit": "door_admit_ms", "write": "record_write_ms", "keep": "record_keep_ms"}
+    for key, took in ((name, times[one]) for one, name in named.items()):
         figures[f"{key}_p50"] = round(percentile(took, 0.5), 2)
         figures[f"{key}_p99"] = round(percentile(took, 0.99), 2)
     figures["disk_flush_ms_p50"] = round(percentile(disk, 0.5), 2)
