@@ -18,8 +18,9 @@ from appliance.api.state import Silo
 from appliance.api.turns import Turn, error_object
 from appliance.api.wire import Wire
 from appliance.log import logger
-from silo.crypto.channel import BODY, END, HEAD, PREFIX_SIZE, OpenedRequest, part
-from silo.crypto.encoding import new_id, padme, write_json
+from appliance.store import once
+from silo.crypto.channel import BODY, END, HEAD, KEY_LIFE, PREFIX_SIZE, OpenedRequest, part
+from silo.crypto.encoding import b32, new_id, padme, write_json
 from silo.crypto.frames import whole_size
 from silo.errors import SiloError
 
@@ -206,8 +207,21 @@ async def _admit(silo: Silo, opened: OpenedRequest) -> Caller | None:
     else:
         caller = None
         opened.check_signature(None)
-    check_clock(opened.header.time, silo.now())
+    try:
+        check_clock(opened.header.time, silo.now())
+    except SiloError:
+        await _never(silo, opened)
+        raise
     return caller
+
+
+async def _never(silo: Silo, opened: OpenedRequest) -> None:
+    """Write a request from the future down as refused: whoever recorded it must not have it run when its time comes."""
+    device, header, now = b32(opened.device), opened.header, silo.now()
+    # Beyond its key's life nothing opens it any more.
+    comes = opened.has_device and header.method != "GET" and now < header.time < now + KEY_LIFE
+    if comes and await once.begin(device, header.id, None, silo.host, header.time) is None:
+        await once.end(device, header.id, "refused")
 
 
 def _check_route(opened: OpenedRequest, caller: Caller | None, verb: str, route: Route) -> None:

@@ -4,7 +4,7 @@
     Door.stream     a generated one, piece by piece
 
 What comes in the clear is a hint from anybody: because of one this tries again or gives up, and nothing
-else. What the silo itself refuses, sealed, is raised as `Refused`.
+else; it does not even say that the request did not run. What the silo itself refuses, sealed, is raised as `Refused`.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from silo.crypto.channel import (
     read_keys,
     seal_request,
 )
-from silo.crypto.encoding import b32, parse_json, read_json, write_json
+from silo.crypto.encoding import b32, new_id, parse_json, read_json, write_json
 from silo.crypto.keys import Signer
 from silo.errors import TABLE, SiloError
 from silo.files import write_private
@@ -46,6 +46,11 @@ PAUSES = (0.3, 1.0)
 """Seconds between tries after the network failed."""
 SKEW = 120_000
 """The silo's clock is taken where this device's is further from it than this, in milliseconds."""
+RETIMED = 5 * 60_000
+"""For so long after its first try a request may take a new time, in milliseconds: with that it is acceptable for 20
+minutes at most, and the silo knows for 30 what ran (SPEC 4.3)."""
+REMEMBERED = 1_000
+"""Requests of which it is remembered how often they were sent."""
 CLEAR_LIMIT = 64 * 1024
 BODY_LIMIT = 64 * 1024 * 1024
 
@@ -58,21 +63,36 @@ class Refused(SiloError):
     """What the silo answered, sealed: nobody else can have said it."""
 
 
-class Broken(SiloError):
+class Unanswered(SiloError):
+    """Nothing came that only the silo can have said, so whether the request ran is not known."""
+
+
+class Broken(Unanswered):
     """The connection ended before the answer did: `truncated`, or `unreachable` where none had begun."""
 
-    sent = True
-    """Whether the request may have reached the silo."""
+
+class _NotSent(Broken):
+    """There was no connection."""
 
 
-class _Hint(Exception):
-    """An answer in the clear."""
+class Hinted(Unanswered):
+    """An answer in the clear: one of the hints of SPEC 5.4, or `bad_reply` for what is none."""
 
-    def __init__(self, code: str, keys: Any = None) -> None:
-        super().__init__(code)
-        self.code = code
+    def __init__(self, code: str, detail: str = "", keys: Any = None) -> None:
+        super().__init__(code, detail)
         self.keys = keys
         """The silo's transport keys, which `stale_key` brings."""
+
+
+@dataclass
+class _Sent:
+    """What became of a request so far."""
+
+    tries: int = 0
+    """How many of them may have reached the silo."""
+    id: str | None = None
+    time: int | None = None
+    """What it took after the silo refused its first time."""
 
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -214,6 +234,7 @@ class Door:
         self._keys: list[Destination] = []
         self._cache_read = False
         self._identity: bytes | None = None
+        self._sent: dict[str, _Sent] = {}
         self._http = httpx.AsyncClient(
             # A first word may take minutes on a small machine; a silent network must still end.
             timeout=httpx.Timeout(60, connect=10, read=600),
@@ -251,8 +272,8 @@ class Door:
     async def ask(self, request: Request, body: Any) -> Answer:
         """The whole answer to `request` with `body` as JSON.
 
-        Raises Refused for what the silo refuses, Broken or SiloError `unreachable` where the network fails,
-        `busy` and the other hints of SPEC 5.4, `wrong_silo`, `forged`, `stale`, `payload_failure`, `bad_reply`.
+        Raises Refused for what the silo refuses, Broken where the network fails, Hinted for what is said in the
+        clear, SiloError `wrong_silo`, `forged`, `stale`, `replay`, `payload_failure`, `bad_reply`.
         """
         for pause in (*PAUSES, None):
             stream = await self.stream(request, body)
@@ -271,6 +292,10 @@ class Door:
                 await stream.close()
         raise AssertionError
 
+    def tries(self, request: Request) -> int:
+        """How many tries of this request may have reached the silo."""
+        return self._sent[request.id].tries if request.id in self._sent else 0
+
     async def stream(self, request: Request, body: Any) -> Stream:
         """The answer up to its HEAD; a refusal is raised. Raises as `ask`.
 
@@ -279,54 +304,70 @@ class Door:
         content = write_json(body)
         stale: list[str] = []
         pauses = iter(PAUSES)
-        adopt = adopted = sent = False
-        destination: Destination | None = None
+        began = self._clock()
+        sent = self._remember(request)
+        retime = False
         while True:
+            destination: Destination | None = None
             try:
                 destination = await self._destination(stale)
-                if adopt and not adopted:
-                    request, adopted = replace(request, time=self.now()), True
-                return await self._send(destination, request, content)
-            except _Hint as hint:
-                failure = SiloError(hint.code)
+                if retime:
+                    sent.time, retime = self.now(), False
+                if sent.time is not None:
+                    request = replace(request, id=sent.id or request.id, time=sent.time)
+                return await self._send(destination, request, content, sent)
+            except Hinted as hint:
+                failure = hint
                 if hint.code == "stale_key" and destination is not None:
                     stale.append(destination.key_id)
                     self._take_hint(hint.keys)
                     continue
                 if hint.code != "busy":
-                    raise failure from None
-            except Broken as broken:
-                failure, sent = broken, sent or broken.sent
-                broken.sent = sent
-            except Refused as refused:
-                # The clock is refused before anything runs, so a new time makes no second request of it, unless an
-                # earlier try of it may have arrived (SPEC 4.3).
-                if refused.code != "clock" or adopt or sent:
                     raise
-                adopt = True
-                self._keys = []
+            except Broken as broken:
+                failure = broken
+            except Refused as refused:
+                late = abs(self._clock() - began) > RETIMED
+                if refused.code != "clock" or sent.time is not None or late:
+                    raise
+                if refused.extra.get("now", request.time) < request.time:
+                    # It would be acceptable later, so the silo has written it down as refused; and it cannot have run.
+                    sent.id = new_id()
+                self._keys, retime = [], True
                 continue
             pause = next(pauses, None)
             if pause is None:
                 raise failure
             await asyncio.sleep(pause)
 
-    async def _send(self, destination: Destination, request: Request, content: bytes) -> Stream:
+    def _remember(self, request: Request) -> _Sent:
+        sent = self._sent.pop(request.id, None) or _Sent()
+        self._sent[request.id] = sent
+        if len(self._sent) > REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        return sent
+
+    async def _send(self, destination: Destination, request: Request, content: bytes, sent: _Sent) -> Stream:
         sealed, opener = seal_request(destination, request, content, self._device, self._signer)
-        response = await self._http_send(
-            self._http.build_request(
-                "POST",
-                f"{self._url}/silo/1/{destination.key_id}",
-                content=sealed,
-                headers={"content-type": "application/octet-stream"},
+        sent.tries += 1
+        try:
+            response = await self._http_send(
+                self._http.build_request(
+                    "POST",
+                    f"{self._url}/silo/1/{destination.key_id}",
+                    content=sealed,
+                    headers={"content-type": "application/octet-stream"},
+                )
             )
-        )
+        except _NotSent:
+            sent.tries -= 1
+            raise
         stream = Stream(response, opener)
         try:
             if response.status_code != 200:
                 await _clear(response)
             if response.headers.get("content-type", "").split(";")[0] != "application/octet-stream":
-                raise SiloError("bad_reply", "its content-type")
+                raise Hinted("bad_reply", "its content-type")
             await stream.read_head()
             if stream.status >= 400:
                 raise _refusal(await stream.whole())
@@ -338,20 +379,17 @@ class Door:
     async def _http_send(self, request: httpx.Request) -> httpx.Response:
         try:
             return await self._http.send(request, stream=True)
-        except httpx.TransportError as error:
-            broken = Broken("unreachable", self._url)
-            broken.sent = request.method == "POST" and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise broken from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            raise _NotSent("unreachable", self._url) from None
+        except httpx.TransportError:
+            raise Broken("unreachable", self._url) from None
 
     # --- transport keys (SPEC 5.1) ---
 
     async def identity(self) -> bytes:
         """The pinned identity's Ed25519 public key, from the silo's signed keys. Raises as `ask`."""
         if self._identity is None:
-            try:
-                await self._fetch_keys()
-            except _Hint as hint:
-                raise SiloError(hint.code) from None
+            await self._fetch_keys()
         if self._identity is None:
             raise AssertionError
         return self._identity
@@ -366,29 +404,31 @@ class Door:
                 for key in self._keys:
                     if key.key_id not in stale and key.until > self.now():
                         return key
-        raise SiloError("stale_key")
+        raise Hinted("stale_key")
 
     async def _fetch_keys(self) -> None:
         nonce = b32(secrets.token_bytes(32))
+        asked = self._clock()
         response = await self._http_send(self._http.build_request("GET", f"{self._url}/silo/keys?nonce={nonce}"))
         try:
             if response.status_code != 200:
                 await _clear(response)
             answer = await _read_clear(response)
-        except _Hint as hint:
+        except Hinted as hint:
             # Here it makes no sense, and to follow it would never end.
             if hint.code == "stale_key":
-                raise SiloError("bad_reply", "stale_key") from None
+                raise Hinted("bad_reply", "stale_key") from None
             raise
         finally:
             await response.aclose()
-        self._take_keys(answer, nonce)
+        self._take_keys(answer, nonce, asked)
 
-    def _take_keys(self, answer: bytes, nonce: str | None) -> None:
+    def _take_keys(self, answer: bytes, nonce: str | None, asked: int = 0) -> None:
         keys = read_keys(answer, self._pin.silo, self._pin.identity, nonce, self.now())
         if nonce is not None:
-            # Only an answer to our own nonce tells the time; one in a hint may be old.
-            apart = keys.now - self._clock()
+            # Only an answer to our own nonce tells the time; one in a hint may be old. The silo spoke at some moment
+            # between question and answer, however long somebody kept either: only what is outside them is apart.
+            apart = min(0, keys.now - asked) or max(0, keys.now - self._clock())
             offset = apart if abs(apart) > SKEW else 0
             if offset and not self._offset:
                 self._warn(f"this device's clock is {_minutes(apart)} the silo's; the silo's time is used")
@@ -438,14 +478,14 @@ async def _read_clear(response: httpx.Response) -> bytes:
         async for piece in response.aiter_raw():
             body += piece
             if len(body) > CLEAR_LIMIT:
-                raise SiloError("bad_reply", "it is too long")
+                raise Hinted("bad_reply", "it is too long")
     except httpx.TransportError:
         raise Broken("truncated") from None
     return bytes(body)
 
 
 async def _clear(response: httpx.Response) -> NoReturn:
-    """Raises the hint that a clear answer is, SiloError `bad_reply` where it is none."""
+    """Raises the hint that a clear answer is, Hinted `bad_reply` where it is none."""
     status = response.status_code
     body = await _read_clear(response)
     try:
@@ -455,8 +495,8 @@ async def _clear(response: httpx.Response) -> NoReturn:
             raise ValueError
         keys = said.get("keys")
     except (ValueError, KeyError, TypeError):
-        raise SiloError("bad_reply", f"HTTP {status}") from None
-    raise _Hint(code, keys)
+        raise Hinted("bad_reply", f"HTTP {status}") from None
+    raise Hinted(code, keys=keys)
 
 
 def _refusal(body: bytes) -> Refused:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from silo.client.door import Broken, Door, Pin, Refused, Stream, Trust, named, refusal_of
+from silo.client.door import Broken, Door, Pin, Refused, Stream, Trust, Unanswered, named, refusal_of
 from silo.client.history import (
     Opened,
     Turn,
@@ -59,6 +59,12 @@ PATIENCE = 60
 """Seconds to wait for a turn that the silo is still writing after the connection broke."""
 RETURN = 20
 """Seconds to wait for a silo that went away in the middle of a turn: as long as it takes to start again."""
+MEANWHILE = ("in_progress", "already_done")
+"""Refusals of a request that arrived before."""
+PROVOKED = ("bad_request", "too_large", "clock")
+"""Refusals that somebody on the way can bring about by sending the same header again, later or with another body, after
+the request itself ran."""
+UNKNOWN = "somebody on the way may have said so; whether the turn was kept stands in: silo logs"
 PAGE = 100
 LOG_PAGE = 5_000
 
@@ -395,14 +401,12 @@ class Session:
                 end = read_answer(stream.end or b"", ChatEnd)
             except UnicodeDecodeError:
                 raise SiloError("bad_reply", "it is not UTF-8") from None
-            except Broken as broken:
-                if not broken.sent:
+            except SiloError as failure:
+                # After HEAD only an end too early leaves a question open: everything else names what was changed.
+                open_yet = self._may_have_run(request, failure) if stream is None else isinstance(failure, Broken)
+                if not open_yet:
                     raise
-                cause = broken
-            except Refused as refused:
-                if refused.code not in ("in_progress", "already_done"):
-                    raise
-                cause = refused
+                cause = failure
             if stream is not None and end is not None:
                 cover = asyncio.create_task(_drain(stream))
                 try:
@@ -421,6 +425,13 @@ class Session:
             yield text[len(heard) :]
         usage = Usage(prompt=turn.reply.prompt_tokens, completion=turn.reply.completion_tokens)
         yield End(asked.thread, asked.turn, text, turn.reply.finish, usage, kept, None, turn)
+
+    def _may_have_run(self, request: Request, failure: SiloError) -> bool:
+        """Whether a turn for which this came instead of an answer may have run nevertheless."""
+        tries = self.door.tries(request)
+        if isinstance(failure, Refused):
+            return tries > 1 or failure.code in (*MEANWHILE, *PROVOKED)
+        return tries > 0 and failure.code != "payload_failure"
 
     def _sign(
         self,
@@ -488,7 +499,9 @@ class Session:
             self._check_receipt(end.kept)
             try:
                 turn = await self._test_open(asked, end.kept, text, end.finish)
-            except Broken:
+            except (Refused, Unanswered) as failure:
+                if isinstance(failure, Refused) and failure.code not in PROVOKED:
+                    raise
                 self._warn("the silo kept the turn, but went away before it could be opened here for a test")
         elif error is None:
             raise SiloError("bad_reply", "it was not kept, and nothing says why")
@@ -551,10 +564,10 @@ class Session:
         self._move(walk)
 
     async def _settled(self, asked: _Asked, heard: str, cause: SiloError) -> tuple[Turn, Kept]:
-        """What became of a turn whose answer broke off.
+        """What became of a turn whose answer did not come.
 
-        Raises SiloError `lost` where nothing was kept, `cause` where nothing was begun, `unsettled` where the silo
-        stays away, `in_progress` where it is still at it.
+        Raises SiloError `lost` where nothing was kept, `cause` where nothing was begun or the silo refused it,
+        `unsettled` where the silo stays away, `in_progress` where it is still at it.
         """
         loop = asyncio.get_running_loop()
         begun, pause, told = loop.time(), 0.2, False
@@ -565,16 +578,20 @@ class Session:
                     self._check_receipt(state.kept)
                     return await self._test_open(asked, state.kept, heard, None), state.kept
                 if state.state == "lost":
-                    raise SiloError("lost")
+                    refused = isinstance(cause, Refused) and cause.code not in (*MEANWHILE, *PROVOKED)
+                    raise cause if refused else SiloError("lost")
                 patience, failure = PATIENCE, SiloError("in_progress")
-            except Refused as refused:
-                if refused.code != "not_found":
-                    raise
-                raise SiloError("lost") if heard else cause from None
-            except Broken as broken:
+            except (Refused, Unanswered) as away:
+                if isinstance(away, Refused) and away.code not in PROVOKED:
+                    if away.code != "not_found":
+                        raise
+                    raise SiloError("lost") if heard else cause from None
+                if not isinstance(cause, Broken) and cause.code not in MEANWHILE:
+                    # Nothing went away: what was said the first time is said again, by whomever.
+                    raise SiloError(cause.code, UNKNOWN) from None
                 if not told:
                     self._warn(f"the silo went away; waiting up to {RETURN:g} s for what it kept of this turn")
-                patience, failure, told = RETURN, SiloError("unsettled", broken.detail), True
+                patience, failure, told = RETURN, SiloError("unsettled", away.detail), True
             if loop.time() - begun >= patience:
                 raise failure
             await asyncio.sleep(pause)

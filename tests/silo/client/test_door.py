@@ -50,7 +50,7 @@ async def test_three_keys_are_tried_and_no_more(session: Session, liar: Liar):
 
     honest, liar.keys_answer = liar.keys_answer, another
     with pytest.raises(SiloError) as caught:
-        await chat(session, "hello")
+        await session.me()
     assert caught.value.code == "stale_key"
     assert len(liar.before) == 6
     assert len({opened.header.id for opened in liar.seen}) == 1
@@ -119,7 +119,9 @@ async def test_what_comes_in_the_clear_ends_the_request_and_nothing_else(
     assert caught.value.code == code
     assert not isinstance(caught.value, Refused)
     assert session.home.read() == before
-    assert len(liar.seen) == 1
+    # It may have run all the same: that is asked, but not where the answer was changed under seal.
+    asked = [opened.header.path.split("/")[1] for opened in liar.seen]
+    assert asked == (["chat"] if code == "payload_failure" else ["chat", "turns"])
 
 
 @pytest.mark.parametrize(
