@@ -69,7 +69,7 @@ class _Body:
             raise RequestTimeout("") from None
 
     async def _read(self) -> bytes:
-        assert self._request.stream
+        assert self._request.stream is not None  # it is false once the answer is out
         data = await self._request.stream.read()  # pyright: ignore[reportAttributeAccessIssue] - HTTP/1's stream
         self._ended = not data
         self._got += len(data or b"")

@@ -89,7 +89,7 @@ class _Http(Http):
             raise BadRequest("")
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """Sanic's way to the end of what no handler read. Raises PayloadTooLarge where it is not soon there."""
+        """A body that no handler reads: Sanic would keep it, all of it. Raises PayloadTooLarge where it has no soon end."""
         left = _LEFT_SIZE
         try:
             async with asyncio.timeout(_LEFT_TIME):
