@@ -41,6 +41,8 @@ class Config:
     disk_margin: int = 256 * MIB
     door_rate: int = 200
     """Requests a second that one source may send to the door, in the long run."""
+    backup_days: int | None = None
+    """How long backups are kept; None: not known."""
     trusted_proxies: tuple[str, ...] = ()
     log_level: str = "info"
     meta: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -175,6 +177,7 @@ def load(values: Mapping[str, str], default_data: Path) -> Config:
         max_body=read.number("SILO_MAX_BODY_MB", 16, 1, 1024) * MIB,
         disk_margin=read.number("SILO_DISK_MARGIN_MB", 256, 0, 1_048_576 * 16) * MIB,
         door_rate=read.number("SILO_DOOR_RATE", 200, 1, 1_000_000),
+        backup_days=read.number("SILO_BACKUP_DAYS", 0, 0, 36_500) if read.text("SILO_BACKUP_DAYS") else None,
         trusted_proxies=_proxies(read),
         log_level=read.choice("SILO_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         meta={name: read.text(f"SILO_META_{name}") for name in ("Key_Pair_Id", "Policy", "Signature")},

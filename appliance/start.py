@@ -14,9 +14,10 @@ import click
 import uvloop
 
 from appliance import log
-from appliance.accounts import setup
+from appliance.accounts import deletions, setup
 from appliance.accounts.box import Box, claim_database, open_box
 from appliance.api.app import create_app, serving
+from appliance.api.state import Silo
 from appliance.config import Config
 from appliance.data import held, listening
 from appliance.engine import PATIENCE, make_engine
@@ -26,6 +27,8 @@ from silo.errors import SiloError
 
 SWEEP = 300
 """Seconds between clearings of what is kept for a while only."""
+RETENTION = 3600
+"""Seconds between looks for what the policy keeps no longer."""
 MOMENT = 0.5
 """Seconds in which an engine that runs answers."""
 
@@ -126,8 +129,8 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
         app = create_app(config, engine, now)
         await stack.enter_async_context(serving(app, listener))
         stack.enter_context(listening(config.data, config.address))
-        sweeper = asyncio.create_task(sweep())
-        stack.callback(sweeper.cancel)
+        for work in (sweep(), retain(app.ctx.silo)):
+            stack.callback(asyncio.create_task(work).cancel)
         await announce(config, box, quiet)
         await stop.wait()
         if talk:
@@ -138,6 +141,23 @@ async def sweep() -> None:
     """Now and then, drop what is kept for a while only."""
     while True:
         await once.sweep(now())
+        await asyncio.sleep(SWEEP)
+
+
+async def retain(silo: Silo) -> None:
+    """At the start and then each hour, delete what the signed policy keeps no longer; and in between, give the
+    deletion receipts that had to wait."""
+    later = 0.0
+    while True:
+        try:
+            if time.monotonic() >= later:
+                later = time.monotonic() + RETENTION
+                if await silo.trust.ready():
+                    await deletions.retain(silo.box, silo.trust, silo.now())
+            await deletions.settle(silo.box, silo.now(), silo.config.backup_days)
+        except Exception as error:
+            kind = error.code if isinstance(error, SiloError) else type(error).__name__
+            log.logger().error("deleting by policy failed", kind=kind)
         await asyncio.sleep(SWEEP)
 
 

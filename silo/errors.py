@@ -74,6 +74,7 @@ TABLE: dict[str, Row] = {
     "lost": Row(
         409, LATER, "this request was begun and came to nothing", "nothing of it was kept; send it again as a new one"
     ),
+    "bag_changed": Row(409, LATER, "another device has renewed these keys meanwhile", "read the chat again"),
     # Sealed: the engine.
     "context_overflow": Row(
         400, USAGE, "the conversation is longer than the model's context", "start a new chat or send less"

@@ -112,6 +112,28 @@ class Setup(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     lock: Lock
 
 
+class NewTombstone(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A tombstone as a device brings it (SPEC 7.7)."""
+
+    statement: Blob
+    signature: Blob
+
+
+class Deletions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The request of `POST /deletions`."""
+
+    tombstones: Annotated[list[NewTombstone], msgspec.Meta(min_length=1, max_length=500)]
+
+
+class NewBag(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The request of `PUT /bags/<thread>` (SPEC 7.8)."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+    last: Seen
+    """The newest record of the thread that its writer knew."""
+    sealed: Blob
+
+
 # --- answers, and what they hold ---
 
 
@@ -219,11 +241,44 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     receipt: Blob
 
 
+class Gone(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What stands for a deleted record (SPEC 7.7)."""
+
+    index: Count
+    thread: Id
+    statement: Blob
+    signature: Blob
+    receipt: Blob | None
+    """Of the deletion; null until the silo's files are clear of it."""
+
+
 class HistoryPage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The answer of `GET /history`."""
 
     records: list[Record]
+    tombstones: list[Gone]
+    """What was deleted; both together are in the order of the log."""
     next: Count | None
+
+
+class Deleted(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The answer of `POST /deletions`: the tombstones as they stand."""
+
+    deleted: list[Gone]
+
+
+class Bag(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The answer of `GET /bags/<thread>`; version 0 where there never was one, nothing in it after a deletion."""
+
+    version: Count
+    last: Seen | None
+    sealed: Blob | None
+
+
+class BagDone(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The answer of `PUT /bags/<thread>`."""
+
+    version: Count
 
 
 class Kept(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -238,7 +293,7 @@ class Kept(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class TurnState(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The answer of `GET /turns/<id>`."""
 
-    state: Literal["kept", "running", "lost"]
+    state: Literal["kept", "running", "lost", "deleted"]
     kept: Kept | None
 
 
@@ -336,6 +391,18 @@ class ExportRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     type: Literal["record"] = "record"
 
 
+class ExportTombstone(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What stands for a deleted record of that account."""
+
+    user: Id
+    index: Count
+    thread: Id
+    statement: Blob
+    signature: Blob
+    receipt: Blob | None
+    type: Literal["tombstone"] = "tombstone"
+
+
 class ExportEnd(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Last line."""
 
@@ -346,7 +413,7 @@ class ExportEnd(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     type: Literal["end"] = "end"
 
 
-ExportLine = ExportSilo | ExportKeyring | ExportUser | ExportEnrolment | ExportRecord | ExportEnd
+ExportLine = ExportSilo | ExportKeyring | ExportUser | ExportEnrolment | ExportRecord | ExportTombstone | ExportEnd
 
 
 class UserHead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

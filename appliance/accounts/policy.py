@@ -2,7 +2,9 @@
 
 _EVERYBODY = frozenset({"me", "keyrings", "enrolments", "models", "chat", "turns", "log", "history"})
 
-MAY: dict[str, frozenset[str]] = {"admin": _EVERYBODY, "user": _EVERYBODY}
+_OWN_RECORDS = frozenset({"deletions", "bags"})
+
+MAY: dict[str, frozenset[str]] = {"admin": _EVERYBODY | _OWN_RECORDS, "user": _EVERYBODY | _OWN_RECORDS}
 """role -> verbs; a verb is the first part of an inner path."""
 
 

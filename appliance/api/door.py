@@ -165,8 +165,9 @@ async def _answer(
         _check_route(opened, caller, verb, route)
         if route.handler is None:
             return await _generate(request, silo, opened, body, caller)
+        trusted = await check_trust(opened, caller, silo.trust) if caller and route.trusted else None
         content = await _read(opened, body, SMALL if route.device else STRANGERS, route)
-        answer = await route.handler(Asked(silo, caller, source, argument, content))
+        answer = await route.handler(Asked(silo, caller, source, argument, content, opened.header.id, trusted))
     except (asyncio.CancelledError, SanicException):
         raise
     except Exception as error:

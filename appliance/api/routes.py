@@ -1,22 +1,24 @@
 """What is asked through the door: the route table of SPEC 5.5, and a handler for each row."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from appliance.accounts import deletions as doing
 from appliance.accounts import setup
-from appliance.accounts.callers import Caller
+from appliance.accounts.callers import Caller, Trusted
 from appliance.accounts.trust import signed
 from appliance.api.state import Silo
 from appliance.api.turns import kept
-from appliance.store import keyrings, once, people, records
-from appliance.store.rows import StoredRecord
+from appliance.store import bags, deletions, keyrings, once, people, records
+from appliance.store.rows import Conflict, OnceRow, StoredBag, StoredRecord, StoredTombstone
+from silo.crypto.bags import OVERHEAD, SEALED_MOST
 from silo.crypto.channel import Seen
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, unb64
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Enrolment
 from silo.errors import SiloError
@@ -26,10 +28,15 @@ from silo.messages import (
     AskKeyrings,
     AskLog,
     AskSetupLink,
+    Bag,
+    BagDone,
     Chat,
+    Deleted,
+    Deletions,
     Device,
     Enrolled,
     Enrolments,
+    Gone,
     HistoryPage,
     Keyrings,
     LogEntry,
@@ -37,6 +44,7 @@ from silo.messages import (
     Me,
     Model,
     Models,
+    NewBag,
     Nothing,
     Record,
     Setup,
@@ -50,6 +58,8 @@ SMALL = 1024 * 1024
 STRANGERS = 64 * 1024
 """The largest body of a path that takes no device, in bytes: anybody may send one, and it is held until it ends."""
 _PAGE_BYTES = 4 * 1024 * 1024
+PATIENCE = 10.0
+"""Seconds that a deletion waits until its bytes are gone; later its receipt follows."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,10 @@ class Asked:
     argument: str
     """What follows the path's first part: an id."""
     body: Any
+    request: str = ""
+    """The request's id."""
+    trusted: Trusted | None = None
+    """What it names and the silo has, where the path compares that."""
 
     @property
     def who(self) -> Caller:
@@ -91,6 +105,8 @@ class Route:
     """None: it generates, and the door itself runs the turn."""
     device: bool = True
     argument: bool = False
+    trusted: bool = False
+    """Whether account, keyring and head are compared (SPEC 4.3, step 6)."""
 
 
 async def _head(user: str) -> Seen | None:
@@ -181,7 +197,7 @@ async def get_turn(asked: Asked) -> Answer:
     if row and row.state == "done":
         record = await records.by_turn(user, turn)
     if record:
-        return Answer(TurnState(state="kept", kept=kept(record)))
+        return Answer(TurnState(state="kept" if record.core else "deleted", kept=kept(record)))
     if running or (user, turn) in turns:
         return Answer(TurnState(state="running", kept=None))
     if row is None:
@@ -223,7 +239,103 @@ async def get_history(asked: Asked) -> Answer:
     page = await records.page(asked.who.account.id, body.after, body.limit, _PAGE_BYTES, body.thread)
     last = page[-1].entry.index if page else 0
     more = bool(page) and await records.follow(asked.who.account.id, last, body.thread)
-    return Answer(HistoryPage(records=[record_message(one) for one in page], next=last if more else None))
+    gone = {one.entry.index: one.entry.thread for one in page if not one.core}
+    stones = await deletions.tombstones(asked.who.account.id, gone)
+    return Answer(
+        HistoryPage(
+            records=[record_message(one) for one in page if one.core],
+            tombstones=[tombstone_message(one) for one in stones],
+            next=last if more else None,
+        )
+    )
+
+
+# --- what runs once (SPEC 4.3, step 8) ---
+
+
+async def _begin_once(asked: Asked) -> OnceRow | None:
+    """Write the request down; None where it is new, else what is known of it, which is that it is done.
+
+    Raises SiloError `in_progress`, `lost`, `storage_full`.
+    """
+    silo, device = asked.silo, asked.who.device.id
+    row = await once.begin(device, asked.request, None, silo.host, silo.now())
+    if row is None or row.state == "done":
+        return row
+    raise SiloError("in_progress" if row.state == "running" and row.host == silo.host else "lost")
+
+
+@asynccontextmanager
+async def _refusable(asked: Asked) -> AsyncIterator[None]:
+    """What is refused inside stays written down as refused."""
+    try:
+        yield
+    except SiloError:
+        await once.end(asked.who.device.id, asked.request, "refused")
+        raise
+
+
+def tombstone_message(stone: StoredTombstone) -> Gone:
+    """What stands for a deleted record, as it is handed out."""
+    return Gone(
+        index=stone.index,
+        thread=stone.thread,
+        statement=b64(stone.statement),
+        signature=b64(stone.signature),
+        receipt=b64(stone.receipt) if stone.receipt is not None else None,
+    )
+
+
+async def post_deletions(asked: Asked) -> Answer:
+    """`POST /deletions`"""
+    # Goes on when the client goes away: what is dropped is to be cleared away too.
+    return await asyncio.shield(asyncio.create_task(_delete(asked)))
+
+
+async def _delete(asked: Asked) -> Answer:
+    silo, trusted = asked.silo, asked.trusted
+    assert trusted is not None
+
+    async def read() -> doing.Wish:
+        return await doing.read_wish(silo.box, trusted.keyring, asked.who, asked.body.tombstones, silo.now())
+
+    wish = await read()
+    known = await _begin_once(asked)
+    if known is None:
+        async with _refusable(asked):
+            while not await doing.drop(wish, silo.now(), (asked.who.device.id, asked.request)):
+                wish = await read()
+    await doing.settle_soon(silo.box, silo.now(), silo.config.backup_days, PATIENCE)
+    deleted = Deleted(deleted=[tombstone_message(one) for one in await wish.standing()])
+    if known is not None:
+        raise SiloError("already_done", deleted=deleted.deleted)
+    return Answer(deleted)
+
+
+async def get_bag(asked: Asked) -> Answer:
+    """`GET /bags/<thread>`"""
+    bag = await bags.bag(asked.who.account.id, asked.argument)
+    last = Seen(at=bag.at, hash=bag.entry_hash) if bag.sealed else None
+    return Answer(Bag(version=bag.version, last=last, sealed=b64(bag.sealed) if bag.sealed else None))
+
+
+async def put_bag(asked: Asked) -> Answer:
+    """`PUT /bags/<thread>`"""
+    body: NewBag = asked.body
+    sealed = unb64(body.sealed)
+    if not OVERHEAD < len(sealed) <= SEALED_MOST:
+        raise SiloError("bad_request", "sealed")
+    if await _begin_once(asked):
+        raise SiloError("already_done")
+    new = StoredBag(body.version, body.last.at, body.last.hash, sealed)
+    async with _refusable(asked):
+        try:
+            await bags.put(asked.who.account.id, asked.argument, new, (asked.who.device.id, asked.request))
+        except Conflict:
+            raise SiloError("bag_changed") from None
+        except LookupError:
+            raise SiloError("bad_request", "last") from None
+    return Answer(BagDone(version=body.version))
 
 
 ROUTES: dict[str, Route] = {
@@ -237,7 +349,10 @@ ROUTES: dict[str, Route] = {
     "turns": Route("GET", Nothing, get_turn, argument=True),
     "log": Route("GET", AskLog, get_log),
     "history": Route("GET", AskHistory, get_history),
+    "deletions": Route("POST", Deletions, post_deletions, trusted=True),
+    "bags": Route("GET", Nothing, get_bag, argument=True),
 }
+_PUT: dict[str, Route] = {"bags": Route("PUT", NewBag, put_bag, argument=True)}
 
 
 def _is_id(text: str) -> bool:
@@ -250,7 +365,7 @@ def _is_id(text: str) -> bool:
 def find(method: str, path: str) -> tuple[str, Route, str]:
     """(verb, route, argument) of an inner path. Raises SiloError `not_found`, `bad_method`."""
     verb, slash, argument = path.removeprefix("/").partition("/")
-    route = ROUTES.get(verb)
+    route = (_PUT if method == "PUT" and verb in _PUT else ROUTES).get(verb)
     fits = route is not None and (_is_id(argument) if route.argument else not slash)
     if route is None or not fits or not path.startswith("/"):
         raise SiloError("not_found")

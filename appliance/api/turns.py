@@ -36,9 +36,11 @@ from silo.messages import Chat, ChatEnd, Kept, Reply, TurnContent, TurnText, Usa
 _ATTEMPTS = 64
 
 
-def kept(record: StoredRecord) -> Kept:
-    """What a client is told of a record that was stored."""
+def kept(record: StoredRecord) -> Kept | None:
+    """What a client is told of a record that was stored; nothing once it is deleted."""
     entry = record.entry
+    if not record.core:
+        return None
     return Kept(index=entry.index, core=entry.core_hash, entry=entry.entry_hash, receipt=b64(record.receipt))
 
 

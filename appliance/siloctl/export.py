@@ -7,13 +7,22 @@ from typing import Any
 
 from appliance.accounts.box import Box
 from appliance.accounts.trust import signed
-from appliance.api.routes import record_message
-from appliance.store import keyrings, people, records
+from appliance.api.routes import record_message, tombstone_message
+from appliance.store import deletions, keyrings, people, records
 from silo.crypto.encoding import b32, b64, hash_bytes, write_json
 from silo.crypto.sealing import state_heads
 from silo.errors import SiloError
 from silo.files import private_file
-from silo.messages import ExportEnd, ExportEnrolment, ExportKeyring, ExportLine, ExportRecord, ExportSilo, ExportUser
+from silo.messages import (
+    ExportEnd,
+    ExportEnrolment,
+    ExportKeyring,
+    ExportLine,
+    ExportRecord,
+    ExportSilo,
+    ExportTombstone,
+    ExportUser,
+)
 
 
 async def lines(box: Box, now: int) -> AsyncIterator[ExportLine]:
@@ -35,6 +44,18 @@ async def lines(box: Box, now: int) -> AsyncIterator[ExportLine]:
                 revoked=device.revoked,
             )
         async for record in records.all_of(user.id):
+            if not record.core:
+                for stone in await deletions.tombstones(user.id, {record.entry.index: record.entry.thread}):
+                    gone = tombstone_message(stone)
+                    yield ExportTombstone(
+                        user=user.id,
+                        index=gone.index,
+                        thread=gone.thread,
+                        statement=gone.statement,
+                        signature=gone.signature,
+                        receipt=gone.receipt,
+                    )
+                continue
             count += 1
             sealed = record_message(record)
             yield ExportRecord(

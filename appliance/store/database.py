@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tortoise import Tortoise, connections
+from tortoise.backends.base.client import BaseDBAsyncClient
+from tortoise.backends.sqlite.client import SqliteClient
 from tortoise.exceptions import BaseORMException, DBConnectionError, OperationalError
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.graph import MigrationKey
 from tortoise.migrations.recorder import MigrationRecorder
 from tortoise.transactions import in_transaction
 
+from appliance.log import logger
 from silo.errors import SiloError
 
 APP = "store"
@@ -169,6 +172,56 @@ async def whole(work: Callable[[], Awaitable[T]]) -> T:
 
     # Tortoise holds a lock for good where a transaction is cancelled while it begins.
     return await asyncio.shield(asyncio.create_task(inside()))
+
+
+VACUUM = "VACUUM (FULL)"
+"""Rewrites the table: a plain VACUUM leaves the bytes of dead rows in its pages."""
+SCRUBBED = ("record", "wrap", "bag")
+_scrubbing = asyncio.Lock()
+
+
+def keeps() -> tuple[str, ...]:
+    """Where this database may keep bytes beyond their deletion, backups aside (SPEC 7.7): PostgreSQL's log may be
+    archived and its tables replicated without the silo's knowing."""
+    return () if isinstance(connections.get("default"), SqliteClient) else ("wal", "replicas")
+
+
+async def scrub() -> bool:
+    """Take the bytes of what was deleted out of the database's files.
+
+    False where something still reads them, or a lock is held: try again later. On SQLite deleted content is zeros in
+    its pages already (secure_delete), and older pages lie in the write-ahead file, which this ends. On PostgreSQL
+    it rewrites the tables that had deleted rows, each under a lock of its own. Raises nothing.
+    """
+    connection = connections.get("default")
+    async with _scrubbing:
+        try:
+            if isinstance(connection, SqliteClient):
+                return await asyncio.to_thread(_checkpoint, connection.filename)
+            return await _vacuum(connection)
+        except Exception as error:
+            logger().error("deleted bytes were not cleared", kind=type(error).__name__)
+            return False
+
+
+def _checkpoint(path: str) -> bool:
+    # A connection of its own, which waits for nobody: the store's one thread must not stand still behind a reader.
+    with closing(sqlite3.connect(path, timeout=0.2, isolation_level=None)) as connection:
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            return False
+        return not busy
+
+
+async def _vacuum(connection: BaseDBAsyncClient) -> bool:
+    # One of the pool's own connections, which is in no transaction: VACUUM runs in none. It gives up soon where a
+    # table is being read, for everybody else would wait behind it; the next sweep tries again.
+    async with connection.acquire_connection() as own:
+        await own.execute("SET lock_timeout = '2s'")
+        for table in SCRUBBED:
+            await own.execute(f'{VACUUM} "{table}"')
+    return True
 
 
 @asynccontextmanager

@@ -74,8 +74,8 @@ class Record(Model):
     time = fields.BigIntField()  # box
     core_hash = fields.CharField(52)
     entry_hash = fields.CharField(52)
-    core = fields.BinaryField()  # holders of a key to one of the wraps; its padded size: box
-    receipt = fields.BinaryField()  # box: hashes, fingerprints, a time, the silo's signature
+    core = fields.BinaryField()  # holders of a key to one of the wraps; its padded size: box. Empty once it is deleted
+    receipt = fields.BinaryField()  # box: hashes, fingerprints, a time, the silo's signature. Empty with the core
 
     class Meta(Model.Meta):
         table = "record"
@@ -96,6 +96,38 @@ class Wrap(Model):
     class Meta(Model.Meta):
         table = "wrap"
         unique_together = (("user_id", "index", "recipient"),)
+
+
+class Tombstone(Model):
+    """What stands for a record that was deleted. Public hashes, an id, times. Kept for ever."""
+
+    id = fields.BigIntField(primary_key=True)
+    user_id = fields.CharField(26)
+    index = fields.BigIntField()
+    statement = fields.BinaryField()  # box
+    signature = fields.BinaryField()  # box: of a device, or of the silo's identity
+    receipt = fields.BinaryField(null=True)  # box: of the deletion, once the bytes are gone
+    time = fields.BigIntField(db_index=True)
+
+    class Meta(Model.Meta):
+        table = "tombstone"
+        unique_together = (("user_id", "index"),)
+
+
+class Bag(Model):
+    """The record keys of one thread, as a client sealed them. A cache: emptied by each deletion."""
+
+    id = fields.BigIntField(primary_key=True)
+    user_id = fields.CharField(26)
+    thread = fields.CharField(26)
+    version = fields.BigIntField()
+    at = fields.BigIntField()
+    entry_hash = fields.CharField(52)
+    sealed = fields.BinaryField()  # the account's holder alone; its padded size: box. Empty after a deletion
+
+    class Meta(Model.Meta):
+        table = "bag"
+        unique_together = (("user_id", "thread"),)
 
 
 class Once(Model):

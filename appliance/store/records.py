@@ -65,6 +65,22 @@ async def add(user: str, record: StoredRecord, device: str, request: str) -> Non
         raise SiloError("not_kept", "the disk" if "full" in str(error) else "the database") from None
 
 
+async def all_at(user: str, indexes: list[int]) -> list[Entry]:
+    """The entries at these indexes, deleted or not."""
+    rows = await models.Record.filter(user_id=user, index__in=_held(indexes)).order_by("index").only(*_ENTRY)
+    return [_entry(row) for row in rows]
+
+
+async def alive(user: str, indexes: list[int]) -> set[int]:
+    """Which of these indexes hold records that are not deleted."""
+    rows = models.Record.filter(user_id=user, index__in=_held(indexes)).exclude(core=b"").only("index")
+    return {row.index for row in await rows}
+
+
+def _held(indexes: list[int]) -> list[int]:
+    return [index for index in indexes if index < 2**63]
+
+
 async def by_turn(user: str, turn: str) -> StoredRecord | None:
     """The record of that turn."""
     row = await models.Record.get_or_none(user_id=user, turn=turn)
@@ -78,7 +94,10 @@ async def entries(user: str, after: int, limit: int) -> list[Entry]:
 
 
 async def page(user: str, after: int, limit: int, most: int, thread: str | None = None) -> list[StoredRecord]:
-    """Records after an index, in order: at most `limit`, and at least one but else at most `most` bytes of cores."""
+    """Records after an index, in order: at most `limit`, and at least one but else at most `most` bytes of cores.
+
+    Those that were deleted are among them, empty.
+    """
     query = models.Record.filter(user_id=user, index__gt=after)
     if thread is not None:
         query = query.filter(thread=thread)
@@ -101,7 +120,7 @@ async def follow(user: str, index: int, thread: str | None = None) -> bool:
 
 
 async def all_of(user: str) -> AsyncIterator[StoredRecord]:
-    """Every record of this user, in order."""
+    """Every record of this user, in order; those that were deleted are empty."""
     after = 0
     while found := await page(user, after, 500, 4 * 1024 * 1024):
         for record in found:

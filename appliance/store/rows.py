@@ -56,12 +56,47 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record with core, wraps in the receipt's order, and receipt."""
+    """A record with core, wraps in the receipt's order, and receipt; all three empty where it was deleted."""
 
     entry: Entry
     core: bytes
     wraps: tuple[tuple[str, bytes], ...]
     receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A record whose time is over."""
+
+    user: str
+    index: int
+    thread: str
+    time: int
+    core_hash: str
+    entry_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTombstone:
+    """What stands for a deleted record."""
+
+    user: str
+    index: int
+    thread: str
+    statement: bytes
+    signature: bytes
+    receipt: bytes | None
+    """Of the deletion; None until the bytes are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBag:
+    """A key bag; `at` 0 and nothing sealed after a deletion, version 0 where none ever was."""
+
+    version: int
+    at: int
+    entry_hash: str
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True)

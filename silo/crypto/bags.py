@@ -12,10 +12,11 @@ from silo.crypto.encoding import padme, u64
 from silo.crypto.keys import Recipient
 
 KEY_SIZE = 32
+OVERHEAD = _hpke.OVERHEAD
 MOST = 16_000
 """The most keys that a bag holds; of a longer thread the newest."""
 _ENTRY = 8 + KEY_SIZE
-SEALED_MOST = padme(8 + MOST * _ENTRY) + _hpke.OVERHEAD
+SEALED_MOST = padme(8 + MOST * _ENTRY) + OVERHEAD
 """The largest bag, in bytes as sealed."""
 
 
