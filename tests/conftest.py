@@ -18,6 +18,12 @@ def pytest_configure() -> None:
         del os.environ[name]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the differential run is (tests/silo/crypto/test_differential.py)."""
+    parser.addoption("--differential", type=int, metavar="N", help="changed vectors given to both languages")
+    parser.addoption("--differential-seed", type=int, metavar="SEED", help="draw the same ones again")
+
+
 @pytest.fixture(scope="session")
 def require() -> Require:
     """Gives the path of a program that `./dev test` installs.

@@ -66,9 +66,13 @@ class Peer:
         (result,) = self.receive()
         return result
 
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
     def __enter__(self) -> "Peer":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self.close()

@@ -6,6 +6,7 @@ secret  SILO-ADMIN-KEY-1…                    Bech32, with its checksum
 locked  <base64url>                          instead, under a passphrase
 """
 
+import re
 import secrets
 
 from bech32 import bech32_decode, bech32_encode, convertbits
@@ -64,15 +65,21 @@ def write_admin_key(key: AdminKey, comment: str, passphrase: str | None = None) 
     return "\n".join(lines) + "\n"
 
 
+def _lines(text: str) -> list[list[str]]:
+    # Python's own ways of splitting know twenty kinds of white space; another language's know others.
+    lines = [line for line in re.split(r"\r\n|\r|\n", text) if not line.startswith("#")]
+    return [words for line in lines if (words := re.findall(r"[^ \t]+", line))]
+
+
 def is_locked(text: str) -> bool:
     """Whether the file wants a passphrase."""
-    return any(line.split(" ")[0] == "locked" for line in text.splitlines())
+    return any(words[0] == "locked" for words in _lines(text))
 
 
 def read_admin_key(text: str, passphrase: str | None = None) -> AdminKey:
     """The key in a file's text. Raises SiloError `bad_key_file` for a misspelled, incomplete or foreign file,
     `wrong_passphrase`, `bad_password`."""
-    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = _lines(text)
     fields = {words[0]: words[1] for words in lines if len(words) == 2}
     if len(fields) != len(lines) or set(fields) not in ({"public", "secret"}, {"public", "locked"}):
         raise SiloError("bad_key_file", "it has one public line and one secret line")

@@ -499,10 +499,9 @@ export const RUNNERS: Readonly<Record<string, Runner>> = {
     const [one] = rotations(v)
     const { rotated, device } = await readRotation(one!, v.data('silo'), v.data('user'), v.data('sign'))
     if (v.has('manifest')) {
-      const [before, after] = await Promise.all(
-        v.texts('manifest').map((text) => parseManifest(json.readJson(utf8(text), signedManifest))),
-      )
-      checkNext(rotated, before!, after!)
+      const read = []
+      for (const text of v.texts('manifest')) read.push(await parseManifest(json.readJson(utf8(text), signedManifest)))
+      checkNext(rotated, read[0]!, read[1]!)
     }
     run.show('statement', rotatedStatement(rotated))
     run.show('old', rotated.old)

@@ -263,6 +263,7 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ("joiner", "a joiner in a name, which nobody sees", "ad\u200dmin"),
     ("no-break-space", "a space in a name that is not U+0020", "the\u00a0admin"),
     ("line-separator", "a line separator in a name", "ad\u2028min"),
+    ("format-of-unicode-15", "a mark in a name that Unicode 14 does not know yet", "ad\U00013439min"),
     ("private-use", "a character in a name that every font shows otherwise", "admin \ue000"),
 )
 """Names of holders that nobody could tell apart, or read."""

@@ -396,6 +396,15 @@ def _changed(text: str) -> str:
     return text[:-10] + ("Q" if text[-10] != "Q" else "P") + text[-9:]
 
 
+def _changed_space(space: str) -> str:
+    return _SECRET.replace("  ", space)
+
+
+def _with_line_ends() -> Fields:
+    lines = f"# one\r\n\r# two\n \t\n\t{_PUBLIC}\r{_SECRET}".replace("  ", " \t")
+    return [("file", json.dumps(lines)), ("seed", _SEED), ("fingerprint", GENESIS)]
+
+
 _FILES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
     ("no-public", "bad key file", "no public line", lambda: _file(_SECRET)),
     ("no-secret", "bad key file", "no secret line", lambda: _file(_PUBLIC)),
@@ -407,6 +416,26 @@ _FILES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "bad key file",
         "a secret line and a locked one",
         lambda: _file(_PUBLIC, _SECRET, f"locked  {b64(locked())}", passphrase=PASSPHRASE),
+    ),
+    ("line-ends", "success", "line ends of three kinds, tabs, and lines of spaces", _with_line_ends),
+    (
+        "vertical-tab",
+        "bad key file",
+        "another white space between the words",
+        lambda: _file(_PUBLIC, _changed_space("\v")),
+    ),
+    (
+        "no-break-space",
+        "bad key file",
+        "a space between the words that is not U+0020",
+        lambda: _file(_PUBLIC, _changed_space("\u00a0")),
+    ),
+    ("line-separator", "bad key file", "lines parted by U+2028", lambda: _file(f"{_PUBLIC}\u2028{_SECRET}")),
+    (
+        "space-before-comment",
+        "bad key file",
+        "a comment that does not begin its line",
+        lambda: _file(" # x", _PUBLIC, _SECRET),
     ),
     ("unknown-line", "bad key file", "a line that nobody knows", lambda: _file(_PUBLIC, _SECRET, "owner  admin")),
     ("word-more", "bad key file", "a third word on the secret line", lambda: _file(_PUBLIC, _SECRET + " x")),

@@ -42,14 +42,15 @@ function nonce(counter: number, last: boolean): Bytes {
 
 /** Seals one stream. It can seal, never open. */
 export class FrameSealer {
-  readonly #key: Promise<CryptoKey>
+  readonly #secret: Bytes
   readonly #context: Bytes
+  #key: CryptoKey | undefined
   #counter = 0
   #ended = false
 
   /** `key` is 32 bytes and belongs to this stream alone; `context` is its associated data, never empty. */
   constructor(key: Bytes, context: Bytes) {
-    this.#key = aesKey(key)
+    this.#secret = key
     this.#context = context
   }
 
@@ -61,7 +62,8 @@ export class FrameSealer {
     const iv = nonce(this.#counter, last)
     this.#counter += 1
     this.#ended = last
-    const sealed = await aesSeal(await this.#key, iv, plaintext, this.#context)
+    this.#key ??= await aesKey(this.#secret)
+    const sealed = await aesSeal(this.#key, iv, plaintext, this.#context)
     return concat(u32(sealed.length), sealed)
   }
 }
@@ -108,8 +110,9 @@ export class Pile {
 
 /** Cuts what arrives into frames and opens them in order; nothing leaves unauthenticated. */
 abstract class Opener {
-  readonly #key: Promise<CryptoKey>
+  readonly #secret: Bytes
   readonly #context: Bytes
+  #key: CryptoKey | undefined
   readonly #pile = new Pile()
   #counter = 0
   #failed: Code | undefined
@@ -118,7 +121,7 @@ abstract class Opener {
   ended = false
 
   constructor(key: Bytes, context: Bytes) {
-    this.#key = aesKey(key)
+    this.#secret = key
     this.#context = context
   }
 
@@ -175,9 +178,10 @@ abstract class Opener {
   }
 
   async #open(sealed: Bytes): Promise<Bytes> {
+    this.#key ??= await aesKey(this.#secret)
     // Whether a frame is the last one is told by which nonce opens it.
     for (const last of [false, true]) {
-      const plaintext = await aesOpen(await this.#key, nonce(this.#counter, last), sealed, this.#context)
+      const plaintext = await aesOpen(this.#key, nonce(this.#counter, last), sealed, this.#context)
       if (plaintext) {
         this.#counter += 1
         this.ended = last

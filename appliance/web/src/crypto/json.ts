@@ -17,7 +17,7 @@ export class Fraction {
   }
 }
 
-/** Deeper than any structure of the protocol; a reader that calls itself must not run out of stack. */
+/** How many objects and lists may stand inside one another: a reader that calls itself must not run out of stack. */
 const DEEPEST = 64
 
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -66,9 +66,6 @@ class Parser {
   }
 
   #value(depth: number): Json {
-    if (depth > DEEPEST) {
-      throw refused('too deep')
-    }
     this.#space()
     if (this.#take('{')) return this.#object(depth + 1)
     if (this.#take('[')) return this.#array(depth + 1)
@@ -80,6 +77,7 @@ class Parser {
   }
 
   #object(depth: number): Json {
+    if (depth > DEEPEST) throw refused('too deep')
     const out = new Map<string, Json>()
     this.#space()
     if (this.#take('}')) return out
@@ -98,6 +96,7 @@ class Parser {
   }
 
   #array(depth: number): Json {
+    if (depth > DEEPEST) throw refused('too deep')
     const out: Json[] = []
     this.#space()
     if (this.#take(']')) return out
