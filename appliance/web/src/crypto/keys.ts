@@ -20,15 +20,19 @@ export function derive(secret: Bytes, label: string, ...fields: readonly Uint8Ar
 }
 
 /** As `derive`, with a salt. */
-export async function deriveSalted(
+export function deriveSalted(
   salt: Bytes,
   secret: Bytes,
   label: string,
   ...fields: readonly Uint8Array[]
 ): Promise<Bytes> {
+  return hkdf(salt, secret, pack(label, ...fields))
+}
+
+/** 32 bytes by HKDF-SHA256 (RFC 5869); for `derive` alone, which packs `info`. */
+export async function hkdf(salt: Bytes, secret: Bytes, info: Bytes): Promise<Bytes> {
   const key = await crypto.subtle.importKey('raw', secret, 'HKDF', false, ['deriveBits'])
-  const how = { name: 'HKDF', hash: 'SHA-256', salt, info: pack(label, ...fields) }
-  return new Uint8Array(await crypto.subtle.deriveBits(how, key, 256))
+  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt, info }, key, 256))
 }
 
 /** 32 bytes that name one public key, Ed25519 or X-Wing (SPEC 2.5). */
@@ -122,16 +126,21 @@ export async function verify(
   label: string,
   ...fields: readonly Uint8Array[]
 ): Promise<void> {
-  const fits =
+  if (!(await isSigned(publicKey, signature, pack(label, ...fields)))) {
+    throw new SiloError('forged')
+  }
+}
+
+/** Whether `publicKey` signed `said`; for `verify` alone, which packs it. */
+export async function isSigned(publicKey: Bytes, signature: Bytes, said: Bytes): Promise<boolean> {
+  return (
     publicKey.length === SIGN_SIZE &&
     signature.length === SIGNATURE_SIZE &&
     littleEndian(signature.subarray(32)) < L &&
     isAcceptable(publicKey) &&
     isAcceptable(signature.subarray(0, 32)) &&
-    (await webVerify(publicKey, signature, pack(label, ...fields)))
-  if (!fits) {
-    throw new SiloError('forged')
-  }
+    (await webVerify(publicKey, signature, said))
+  )
 }
 
 async function webVerify(publicKey: Bytes, signature: Bytes, said: Bytes): Promise<boolean> {
