@@ -89,7 +89,7 @@ class _Http(Http):
             raise BadRequest("")
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """A body that no handler reads: Sanic would keep it, all of it. Raises PayloadTooLarge where it has no soon end."""
+        """A body that no handler reads, and Sanic would keep. Raises PayloadTooLarge where it does not end soon."""
         left = _LEFT_SIZE
         try:
             async with asyncio.timeout(_LEFT_TIME):

@@ -122,7 +122,13 @@ class Line:
             heard = Heard(status, head, b"")
             if heard.header("transfer-encoding") == "chunked":
                 return Heard(status, head, self._chunks())
-            return Heard(status, head, self._exactly(int(heard.header("content-length") or 0)))
+            size = heard.header("content-length")
+            if heard.closes and not size:
+                while self._more():
+                    pass
+                body, self._buffer = self._buffer, b""
+                return Heard(status, head, body)
+            return Heard(status, head, self._exactly(int(size or 0)))
         assert not self._buffer, "half an answer"
         return None
 
