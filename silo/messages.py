@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from silo.crypto.channel import Seen
+from silo.crypto.directory import SignedEntry
 from silo.crypto.encoding import Blob, Count, Hash, Id, Millis, read_json
 from silo.crypto.keyring import SignedKeyring
-from silo.crypto.locks import Lock
+from silo.crypto.locks import Lock, SignedManifest
+from silo.crypto.rotation import Rotation, Vouched
 from silo.errors import SiloError
 
 T = TypeVar("T")
@@ -81,19 +83,15 @@ class Chat(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     context: list[Message]
 
 
-class Statement(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """An enrolment as a device sends it."""
-
-    statement: Blob
-    signature: Blob
-
-
 class NewUser(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The first account as `POST /setup` names it."""
 
     id: Id
     name: str
     account: Blob
+    """The account key's public half (X-Wing)."""
+    sign: Hash
+    """The account's signing key (Ed25519)."""
 
 
 class AskSetupLink(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -108,8 +106,11 @@ class Setup(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     bearer: Hash
     keyring: SignedKeyring
     user: NewUser
-    enrolment: Statement
-    lock: Lock
+    enrolment: Vouched
+    locks: list[Lock]
+    manifest: SignedManifest
+    entry: SignedEntry
+    """The directory's first: the administrator is the user."""
 
 
 class NewTombstone(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -143,6 +144,7 @@ class Enrolled(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     device: Id
     statement: Blob
     signature: Blob
+    vouch: Blob
     revoked: Millis | None
 
 
@@ -178,6 +180,8 @@ class Me(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     device: Device
     keyring: Seen
     head: Seen | None
+    manifest: Count
+    """Version of the lock manifest."""
 
 
 class Keyrings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -190,6 +194,16 @@ class Enrolments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The answer of `GET /enrolments`."""
 
     enrolments: list[Enrolled]
+
+
+class Locks(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The answer of `GET /locks`."""
+
+    lock: Lock | None
+    """This device's own; the others are released to their secrets alone."""
+    manifest: SignedManifest
+    rotations: list[Rotation]
+    """All of this account, oldest first."""
 
 
 class Model(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -358,6 +372,13 @@ class ExportKeyring(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     type: Literal["keyring"] = "keyring"
 
 
+class ExportEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An entry of the directory (SPEC 8.8)."""
+
+    entry: SignedEntry
+    type: Literal["entry"] = "entry"
+
+
 class ExportUser(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """An account."""
 
@@ -365,8 +386,18 @@ class ExportUser(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     name: str
     role: str
     account: Blob
+    sign: Hash
+    """The account's signing key, as the box has it: an entry of the directory counts more."""
     time: Millis
     type: Literal["user"] = "user"
+
+
+class ExportRotation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How that account's key followed another, oldest first (SPEC 9.4)."""
+
+    user: Id
+    rotation: Rotation
+    type: Literal["rotation"] = "rotation"
 
 
 class ExportEnrolment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -376,6 +407,7 @@ class ExportEnrolment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     device: Id
     statement: Blob
     signature: Blob
+    vouch: Blob
     revoked: Millis | None
     type: Literal["enrolment"] = "enrolment"
 
@@ -413,7 +445,17 @@ class ExportEnd(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     type: Literal["end"] = "end"
 
 
-ExportLine = ExportSilo | ExportKeyring | ExportUser | ExportEnrolment | ExportRecord | ExportTombstone | ExportEnd
+ExportLine = (
+    ExportSilo
+    | ExportKeyring
+    | ExportEntry
+    | ExportUser
+    | ExportRotation
+    | ExportEnrolment
+    | ExportRecord
+    | ExportTombstone
+    | ExportEnd
+)
 
 
 class UserHead(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

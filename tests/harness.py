@@ -20,10 +20,11 @@ import httpx
 
 from silo.crypto import labels
 from silo.crypto.channel import BODY, END, HEAD, Destination, ReplyOpener, Request, Seen, read_keys, seal_request
+from silo.crypto.directory import Entry, sign_entry
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
 from silo.crypto.keyring import first_keyring, verify_keyring
 from silo.crypto.keys import AccountKey, AdminKey, Enrolment, Signer, recipient_of, setup_bearer
-from silo.crypto.locks import make_password_lock
+from silo.crypto.locks import device_secret, make_lock, make_password_lock, state_manifest
 from silo.crypto.opening import Envelope, OpenedRecord, Opener, open_record
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
 
@@ -222,25 +223,36 @@ class Device:
         self.fetch_keys()
         keyring = first_keyring(self.admin, name, self.silo, self.identity, now())
         self.keyring = verify_keyring(keyring, self.silo, self.admin.public.fingerprint).seen
-        seal = recipient_of(secrets.token_bytes(32)).public
+        seal_seed = secrets.token_bytes(32)
+        seal = recipient_of(seal_seed).public
+        account, genesis = AccountKey(self.account_seed), self.admin.public.fingerprint
+        locks = [
+            make_password_lock("a long enough password", account, self.silo, genesis, self.user),
+            make_lock(device_secret(seal_seed), self.device, account, self.silo, genesis, self.user),
+        ]
+        entry = Entry(self.silo, self.user, account.fingerprint, account.signer.public, now())
         enrolment = Enrolment(self.silo, self.user, self.device, self.signer.public, seal, now())
         statement = enrolment.statement()
         return {
             "bearer": b32(setup_bearer(self.secret)),
             "keyring": keyring,
-            "user": {"id": b32(self.user), "name": name, "account": b64(self.account.public)},
-            "enrolment": {
-                "statement": b64(statement),
-                "signature": b64(self.signer.sign(labels.ENROLMENT, statement)),
+            "user": {
+                "id": b32(self.user),
+                "name": name,
+                "account": b64(self.account.public),
+                "sign": b32(account.signer.public),
             },
-            "lock": make_password_lock(
-                "a long enough password",
-                AccountKey(self.account_seed),
-                self.silo,
-                self.admin.public.fingerprint,
-                self.user,
-            ),
+            "enrolment": self.vouched(statement),
+            "locks": locks,
+            "manifest": state_manifest(account, self.silo, self.user, 1, locks),
+            "entry": sign_entry(self.admin, entry),
         }
+
+    def vouched(self, statement: bytes, signature: bytes | None = None) -> dict[str, str]:
+        """An enrolment as this device's account vouches for it; signed by this device where no signature is given."""
+        signature = signature or self.signer.sign(labels.ENROLMENT, statement)
+        vouch = AccountKey(self.account_seed).vouch(statement, signature)
+        return {"statement": b64(statement), "signature": b64(signature), "vouch": b64(vouch)}
 
     def set_up(self) -> "Device":
         """First run."""

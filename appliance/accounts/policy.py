@@ -1,6 +1,6 @@
 """What each role may: one pure function."""
 
-_EVERYBODY = frozenset({"me", "keyrings", "enrolments", "models", "chat", "turns", "log", "history"})
+_EVERYBODY = frozenset({"me", "keyrings", "enrolments", "locks", "models", "chat", "turns", "log", "history"})
 
 _OWN_RECORDS = frozenset({"deletions", "bags"})
 

@@ -40,7 +40,7 @@ class Trust:
                 raise SiloError("forged")
             chain = [signed(one) for one in await keyrings.after(0)]
             keyring = verify_chain(chain, self._box.silo, pin)
-            if keyring.identity != self._box.identity.public or keyring.document.version != row.version:
+            if self._box.identity.public not in keyring.identities() or keyring.document.version != row.version:
                 raise SiloError("forged")
         except SiloError as error:
             raise SiloError("keyring_broken", error.code) from None

@@ -15,12 +15,14 @@ from appliance.accounts.trust import signed
 from appliance.api.state import Silo
 from appliance.api.turns import kept
 from appliance.store import bags, deletions, keyrings, once, people, records
-from appliance.store.rows import Conflict, OnceRow, StoredBag, StoredRecord, StoredTombstone
+from appliance.store.rows import Conflict, OnceRow, StoredBag, StoredManifest, StoredRecord, StoredTombstone
 from silo.crypto.bags import OVERHEAD, SEALED_MOST
 from silo.crypto.channel import Seen
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, unb64
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, read_json, unb64
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Enrolment
+from silo.crypto.locks import Lock, SignedManifest
+from silo.crypto.rotation import Rotation
 from silo.errors import SiloError
 from silo.messages import (
     Account,
@@ -39,6 +41,7 @@ from silo.messages import (
     Gone,
     HistoryPage,
     Keyrings,
+    Locks,
     LogEntry,
     LogPage,
     Me,
@@ -158,6 +161,7 @@ async def get_me(asked: Asked) -> Answer:
             device=Device(id=device.id, since=device.time),
             keyring=keyring.seen,
             head=await _head(account.id),
+            manifest=(await _manifest(account.id)).version,
         )
     )
 
@@ -171,10 +175,36 @@ async def get_enrolments(asked: Asked) -> Answer:
     """`GET /enrolments`"""
     found = await people.devices(asked.who.account.id)
     listed = [
-        Enrolled(device=one.id, statement=b64(one.statement), signature=b64(one.signature), revoked=one.revoked)
+        Enrolled(
+            device=one.id,
+            statement=b64(one.statement),
+            signature=b64(one.signature),
+            vouch=b64(one.vouch),
+            revoked=one.revoked,
+        )
         for one in found
     ]
     return Answer(Enrolments(enrolments=listed))
+
+
+async def _manifest(user: str) -> StoredManifest:
+    found = await people.manifest(user)
+    if found is None:
+        raise SiloError("internal", "manifest")
+    return found
+
+
+async def get_locks(asked: Asked) -> Answer:
+    """`GET /locks`"""
+    user = asked.who.account.id
+    own = await people.lock(user, asked.who.device.id)
+    return Answer(
+        Locks(
+            lock=read_json(own.document.encode(), Lock) if own else None,
+            manifest=read_json((await _manifest(user)).document.encode(), SignedManifest),
+            rotations=[read_json(one.encode(), Rotation) for one in await people.rotations(user)],
+        )
+    )
 
 
 async def get_models(asked: Asked) -> Answer:
@@ -344,6 +374,7 @@ ROUTES: dict[str, Route] = {
     "me": Route("GET", Nothing, get_me),
     "keyrings": Route("GET", AskKeyrings, get_keyrings),
     "enrolments": Route("GET", Nothing, get_enrolments),
+    "locks": Route("GET", Nothing, get_locks),
     "models": Route("GET", Nothing, get_models),
     "chat": Route("POST", Chat, None),
     "turns": Route("GET", Nothing, get_turn, argument=True),

@@ -9,16 +9,20 @@ from appliance.accounts.box import Box
 from appliance.accounts.trust import signed
 from appliance.api.routes import record_message, tombstone_message
 from appliance.store import deletions, keyrings, people, records
-from silo.crypto.encoding import b32, b64, hash_bytes, write_json
+from silo.crypto.directory import SignedEntry
+from silo.crypto.encoding import b32, b64, hash_bytes, read_json, write_json
+from silo.crypto.rotation import Rotation
 from silo.crypto.sealing import state_heads
 from silo.errors import SiloError
 from silo.files import private_file
 from silo.messages import (
     ExportEnd,
     ExportEnrolment,
+    ExportEntry,
     ExportKeyring,
     ExportLine,
     ExportRecord,
+    ExportRotation,
     ExportSilo,
     ExportTombstone,
     ExportUser,
@@ -31,16 +35,28 @@ async def lines(box: Box, now: int) -> AsyncIterator[ExportLine]:
     yield ExportSilo(silo=b32(box.silo), identity=b32(box.identity.public), genesis=b32(pin) if pin else None, time=now)
     for row in await keyrings.after(0):
         yield ExportKeyring(signed=signed(row))
+    for entry in await people.directory():
+        yield ExportEntry(entry=read_json(entry.encode(), SignedEntry))
     heads: list[tuple[str, int, bytes]] = []
     count = 0
     for user in await people.users():
-        yield ExportUser(id=user.id, name=user.name, role=user.role, account=b64(user.account), time=user.time)
+        yield ExportUser(
+            id=user.id,
+            name=user.name,
+            role=user.role,
+            account=b64(user.account),
+            sign=b32(user.sign),
+            time=user.time,
+        )
+        for rotation in await people.rotations(user.id):
+            yield ExportRotation(user=user.id, rotation=read_json(rotation.encode(), Rotation))
         for device in await people.devices(user.id):
             yield ExportEnrolment(
                 user=user.id,
                 device=device.id,
                 statement=b64(device.statement),
                 signature=b64(device.signature),
+                vouch=b64(device.vouch),
                 revoked=device.revoked,
             )
         async for record in records.all_of(user.id):

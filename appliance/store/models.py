@@ -28,6 +28,7 @@ class User(Model):
     name = fields.CharField(64, unique=True)  # box
     role = fields.CharField(16)  # box
     account = fields.BinaryField()  # public key; a request must name its fingerprint before anything is sealed to it
+    sign = fields.BinaryField()  # public key; vouches for devices. Whoever cares takes it from a seed or the directory
     time = fields.BigIntField()
 
     class Meta(Model.Meta):
@@ -42,6 +43,7 @@ class Device(Model):
     sign = fields.BinaryField()  # public key
     statement = fields.BinaryField()  # public: the enrolment as the device signed it
     signature = fields.BinaryField()
+    vouch = fields.BinaryField()  # public: the account's signature under both. Replaced when the account key is rotated
     time = fields.BigIntField()
     revoked = fields.BigIntField(null=True)
 
@@ -50,15 +52,52 @@ class Device(Model):
 
 
 class Lock(Model):
-    """The account key's seed, sealed to what its person knows."""
+    """The account key's seed, sealed to what its person knows or has."""
 
-    id = fields.IntField(primary_key=True)
+    id = fields.CharField(26, primary_key=True)
     user_id = fields.CharField(26, db_index=True)
     kind = fields.CharField(16)
     document = fields.TextField()  # the person; the box can guess a weak password offline. Dies when it is replaced
 
     class Meta(Model.Meta):
         table = "lock"
+
+
+class Manifest(Model):
+    """What lists a user's locks, MACed under the account key. Replaced with every change of a lock."""
+
+    user_id = fields.CharField(26, primary_key=True)
+    version = fields.IntField()
+    document = fields.TextField()  # the person; ids, kinds and public halves: box
+
+    class Meta(Model.Meta):
+        table = "manifest"
+
+
+class Rotation(Model):
+    """How one account key followed another. Kept for ever. The old seed in it is sealed to the new key."""
+
+    id = fields.IntField(primary_key=True)
+    user_id = fields.CharField(26)
+    version = fields.IntField()  # of the manifest that it brought
+    document = fields.TextField()  # public but for the old seed: the person
+
+    class Meta(Model.Meta):
+        table = "rotation"
+        unique_together = (("user_id", "version"),)
+
+
+class Directory(Model):
+    """Whose account key is whose, as an administrator signed it. Public, and the newest of each user counts."""
+
+    id = fields.IntField(primary_key=True)
+    user_id = fields.CharField(26)
+    time = fields.BigIntField()
+    document = fields.TextField()  # everybody with an account: the signed entry
+
+    class Meta(Model.Meta):
+        table = "directory"
+        unique_together = (("user_id", "time"),)
 
 
 class Record(Model):

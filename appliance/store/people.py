@@ -4,17 +4,24 @@ from tortoise.exceptions import IntegrityError, OperationalError
 
 from appliance.store import models
 from appliance.store.database import whole
-from appliance.store.rows import Account, Conflict, EnrolledDevice, StoredKeyring
+from appliance.store.rows import Account, Conflict, EnrolledDevice, FirstRun, StoredLock, StoredManifest
 from silo.errors import SiloError
 
 
 def _account(row: models.User) -> Account:
-    return Account(row.id, row.name, row.role, bytes(row.account), row.time)
+    return Account(row.id, row.name, row.role, bytes(row.account), bytes(row.sign), row.time)
 
 
 def _device(row: models.Device) -> EnrolledDevice:
     return EnrolledDevice(
-        row.id, row.user_id, bytes(row.sign), bytes(row.statement), bytes(row.signature), row.time, row.revoked
+        row.id,
+        row.user_id,
+        bytes(row.sign),
+        bytes(row.statement),
+        bytes(row.signature),
+        bytes(row.vouch),
+        row.time,
+        row.revoked,
     )
 
 
@@ -40,6 +47,28 @@ async def devices(user_id: str) -> list[EnrolledDevice]:
     return [_device(row) for row in await models.Device.filter(user_id=user_id).order_by("time", "id")]
 
 
+async def lock(user_id: str, lock_id: str) -> StoredLock | None:
+    """This user's lock with that id."""
+    row = await models.Lock.get_or_none(id=lock_id, user_id=user_id)
+    return StoredLock(row.id, row.kind, row.document) if row else None
+
+
+async def manifest(user_id: str) -> StoredManifest | None:
+    """What lists this user's locks."""
+    row = await models.Manifest.get_or_none(user_id=user_id)
+    return StoredManifest(row.version, row.document) if row else None
+
+
+async def rotations(user_id: str) -> list[str]:
+    """All rotations of this user's account key, oldest first."""
+    return [row.document for row in await models.Rotation.filter(user_id=user_id).order_by("version")]
+
+
+async def directory() -> list[str]:
+    """All entries of the directory, oldest first."""
+    return [row.document for row in await models.Directory.all().order_by("time", "id")]
+
+
 async def setup_hash(not_before: int) -> str | None:
     """The hash that the live setup link answers to, unless it was made before `not_before` (ms)."""
     row = await models.Setup.get_or_none(id=1)
@@ -56,14 +85,13 @@ async def renew_setup(hashed: str, now: int) -> None:
     await whole(write)
 
 
-async def first_run(
-    keyring: StoredKeyring, account: Account, enrolled: EnrolledDevice, lock_kind: str, lock: str, hashed: str
-) -> None:
-    """Keyring version 1, the first account, its device and lock, the setup link used up: all or nothing.
+async def first_run(brought: FirstRun, hashed: str) -> None:
+    """Keyring version 1, the first account, its device, locks and entry, the setup link used up: all or nothing.
 
     Raises Conflict where the link with that hash is not live any more or there is a keyring, SiloError
     `storage_full` where the disk does not take it.
     """
+    keyring, account, enrolled = brought.keyring, brought.account, brought.device
 
     async def write() -> None:
         if not await models.Setup.filter(id=1, hash=hashed).delete() or await models.Keyring.exists():
@@ -76,7 +104,12 @@ async def first_run(
             time=account.time,
         )
         await models.User.create(
-            id=account.id, name=account.name, role=account.role, account=account.account, time=account.time
+            id=account.id,
+            name=account.name,
+            role=account.role,
+            account=account.account,
+            sign=account.sign,
+            time=account.time,
         )
         await models.Device.create(
             id=enrolled.id,
@@ -84,9 +117,15 @@ async def first_run(
             sign=enrolled.sign,
             statement=enrolled.statement,
             signature=enrolled.signature,
+            vouch=enrolled.vouch,
             time=enrolled.time,
         )
-        await models.Lock.create(user_id=account.id, kind=lock_kind, document=lock)
+        for one in brought.locks:
+            await models.Lock.create(id=one.id, user_id=account.id, kind=one.kind, document=one.document)
+        await models.Manifest.create(
+            user_id=account.id, version=brought.manifest.version, document=brought.manifest.document
+        )
+        await models.Directory.create(user_id=account.id, time=brought.entry.time, document=brought.entry.document)
 
     try:
         await whole(write)

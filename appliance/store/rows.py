@@ -16,6 +16,8 @@ class Account:
     role: str
     account: bytes
     """X-Wing public key, as the database has it: compare its fingerprint with the one a request names."""
+    sign: bytes
+    """The account's signing key (Ed25519), as the database has it."""
     time: int
 
 
@@ -28,8 +30,46 @@ class EnrolledDevice:
     sign: bytes
     statement: bytes
     signature: bytes
+    vouch: bytes
     time: int
     revoked: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLock:
+    """A lock, to the byte."""
+
+    id: str
+    kind: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A lock manifest, to the byte."""
+
+    version: int
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry of the directory, to the byte; `time` is its own."""
+
+    time: int
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRun:
+    """What `POST /setup` brings, checked."""
+
+    keyring: "StoredKeyring"
+    account: Account
+    device: EnrolledDevice
+    locks: tuple[StoredLock, ...]
+    manifest: StoredManifest
+    entry: StoredEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ def _show(report: Report, out: Path) -> None:
         screen.warn(f"{where}{': ' if where else ''}{fault.why}{' (written, not proven)' if fault.opened else ''}")
     if len(report.faults) > SHOWN:
         screen.warn(f"and {len(report.faults) - SHOWN} more")
+    unsure = [names[one["id"]] for one in report.users if one["vouched"] == "export"]
+    if unsure:
+        who = unsure[0] if len(unsure) == 1 else f"{len(unsure)} people"
+        screen.warn(f"whose devices signed the turns of {who}, nobody says but the export itself")
     if report.trust == "listed":
         screen.warn("this key signed none of the keyrings; compare the silo's fingerprint with one that you know")
     screen.talk(_sum(report, out))

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from silo.crypto.encoding import b32, hash_bytes, id_bytes, read_json, unb64
-from silo.crypto.keys import Enrolment, read_enrolment
+from silo.crypto.keys import Enrolment, check_vouch, read_enrolment
 from silo.crypto.opening import Envelope, Log, OpenedRecord, Opener, open_record
 from silo.crypto.sealing import KIND_TURN, TurnPlace, check_turn
 from silo.errors import SiloError
-from silo.messages import LogEntry, Message, Record, Reply, TurnContent, TurnText
+from silo.messages import Enrolled, ExportEnrolment, LogEntry, Message, Record, Reply, TurnContent, TurnText
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,29 @@ def open_certified(
     raise error
 
 
-def read_device(statement: str, signature: str, silo: bytes, user: bytes) -> Enrolment:
-    """An enrolment of this user on this silo. Raises SiloError `forged`."""
+@dataclass(frozen=True)
+class Voucher:
+    """Who must have vouched for a device: an account, as its own seed or an administrator names it."""
+
+    account: bytes
+    """The account key's fingerprint."""
+    sign: bytes
+    """The account's signing key."""
+
+
+def read_device(enrolled: Enrolled | ExportEnrolment, silo: bytes, user: bytes, voucher: Voucher) -> Enrolment:
+    """An enrolment of this user on this silo, that the account vouched for. Raises SiloError `forged`."""
     try:
-        enrolment = read_enrolment(unb64(statement), unb64(signature))
+        said, signature, vouch = unb64(enrolled.statement), unb64(enrolled.signature), unb64(enrolled.vouch)
     except ValueError:
         raise SiloError("forged") from None
+    enrolment = read_enrolment(said, signature)
+    try:
+        check_vouch(voucher.sign, voucher.account, vouch, said, signature)
+    except SiloError:
+        raise SiloError("forged", "nobody vouched for a device") from None
+    if b32(enrolment.device) != enrolled.device:
+        raise SiloError("forged", "a device under another's name")
     if (enrolment.silo, enrolment.user) != (silo, user):
         raise SiloError("forged", "another user's device")
     return enrolment

@@ -20,10 +20,10 @@ from typing import Literal
 import msgspec
 
 from silo.crypto.channel import Seen
-from silo.crypto.encoding import Blob, Hash, Id, Millis, b64, hash_bytes, id_bytes, read_json, unb64
+from silo.crypto.encoding import Blob, Count, Hash, Id, Millis, b64, hash_bytes, id_bytes, read_json, unb64
 from silo.crypto.keyfile import lock_bytes, unlock_bytes
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_chain
-from silo.crypto.keys import SEED_SIZE, Signer, recipient_of
+from silo.crypto.keys import SEED_SIZE, AccountKey, Signer, recipient_of
 from silo.crypto.labels import DEVICE_SECRETS
 from silo.errors import SiloError
 from silo.files import write_private
@@ -86,6 +86,14 @@ class Profile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     head: Seen | None = None
     """The end of the user's log as this device has seen it."""
     last: Last | None = None
+    manifest: Count = 1
+    """The highest version of the lock manifest that this device has seen."""
+    former: list[Hash] = []
+    """Identities of the silo that this device has given up, because it met the spare (SPEC 8.7)."""
+
+    def identities(self) -> list[bytes]:
+        """The Ed25519 keys that may speak for the silo now. Raises SiloError `wrong_silo` for none."""
+        return self.keyring().identities([hash_bytes(one) for one in self.former])
 
     def keyring(self) -> Keyring:
         """The newest accepted keyring, verified again from the genesis pin."""
@@ -107,6 +115,11 @@ class Secrets:
     def signer(self) -> Signer:
         """The device key that signs."""
         return Signer(self.sign)
+
+    @property
+    def account_key(self) -> AccountKey:
+        """The account key, and what it derives."""
+        return AccountKey(self.account)
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

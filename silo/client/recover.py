@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from silo.client.history import Turn, envelope_of, open_certified, read_device, read_turn
+from silo.client.history import Turn, Voucher, envelope_of, open_certified, read_device, read_turn
 from silo.client.inert import inert
+from silo.crypto.directory import Entry, newest, read_entry
 from silo.crypto.encoding import Count, Id, b32, hash_bytes, id_bytes, parse_json, read_json, unb64
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
-from silo.crypto.keys import AdminKey, Enrolment, verify
+from silo.crypto.keys import AdminKey, Enrolment, fingerprint, verify
 from silo.crypto.labels import HEADS
 from silo.crypto.opening import (
     Envelope,
@@ -36,13 +37,16 @@ from silo.crypto.opening import (
     read_place,
     read_receipt,
 )
+from silo.crypto.rotation import Rotation, follow
 from silo.crypto.sealing import core_hash, log_entry
 from silo.errors import SiloError
 from silo.messages import (
     ExportEnd,
     ExportEnrolment,
+    ExportEntry,
     ExportKeyring,
     ExportRecord,
+    ExportRotation,
     ExportSilo,
     ExportUser,
     Heads,
@@ -74,7 +78,7 @@ class Fault:
     """What does not open or does not fit."""
 
     what: str
-    """`export`, `keyring`, `enrolment`, `record` or `log`."""
+    """`export`, `keyring`, `directory`, `enrolment`, `record` or `log`."""
     code: str
     why: str
     line: int = 0
@@ -89,6 +93,13 @@ class Fault:
 @dataclass
 class _Person:
     name: str = ""
+    stated: Voucher | None = None
+    """The account as the export itself names it."""
+    rotations: list[Rotation] = field(default_factory=list)
+    voucher: Voucher | None = None
+    """Who must have vouched for a device; found when the first is read."""
+    vouched: str = ""
+    """Whose word that is: `directory`, `export`; empty where there is none."""
     devices: dict[str, Enrolment] = field(default_factory=dict)
     revoked: dict[str, int] = field(default_factory=dict)
     """device -> time"""
@@ -155,6 +166,7 @@ class _Recovery:
         self._trust = "listed"
         self._identities: list[bytes] = []
         self._openers: dict[bytes, Opener] = {}
+        self._entries: list[Entry] = []
         self._people: dict[str, _Person] = {}
         self._end: ExportEnd | None = None
         self._end_line = 0
@@ -187,7 +199,12 @@ class _Recovery:
                 self._take_keyring(_read(line, ExportKeyring, number).signed)
             elif kind == "user":
                 user = _read(line, ExportUser, number)
-                self._person(user.id).name = user.name
+                self._take_user(user)
+            elif kind == "entry":
+                self._take_entry(_read(line, ExportEntry, number))
+            elif kind == "rotation":
+                rotation = _read(line, ExportRotation, number)
+                self._person(rotation.user).rotations.append(rotation.rotation)
             elif kind == "enrolment":
                 self._take_enrolment(_read(line, ExportEnrolment, number))
             elif kind == "end":
@@ -243,15 +260,57 @@ class _Recovery:
             if error.code != "no_match" or listed:
                 self._fault("keyring", error)
 
-    def _take_enrolment(self, line: ExportEnrolment) -> None:
+    # --- whose devices they are (SPEC 6.2, 8.8) ---
+
+    def _take_entry(self, line: ExportEntry) -> None:
+        if self._keyring is None:
+            return
         try:
-            enrolment = read_device(line.statement, line.signature, self._silo_id, id_bytes(line.user))
-            if b32(enrolment.device) != line.device:
-                raise SiloError("forged", "a device under another's name")
+            self._entries.append(read_entry(line.entry, self._keyring))
+        except SiloError as error:
+            self._fault("directory", error)
+
+    def _take_user(self, line: ExportUser) -> None:
+        person = self._person(line.id)
+        person.name = line.name
+        try:
+            person.stated = Voucher(fingerprint(unb64(line.account)), hash_bytes(line.sign))
+        except ValueError:
+            raise _Told("header_failure", f"line {self._line} is damaged: field account or sign") from None
+
+    def _voucher(self, user: str, person: _Person) -> Voucher:
+        """The account that must have vouched for the devices of this user: as an administrator signed it, led on by the
+        rotations since; else as the export itself says, which proves less. Raises SiloError `forged` for none."""
+        if person.voucher is None:
+            person.voucher = self._find_voucher(user, person)
+        return person.voucher
+
+    def _find_voucher(self, user: str, person: _Person) -> Voucher:
+        silo, who = self._silo_id, id_bytes(user)
+        try:
+            entry = newest(self._entries).get(who)
+            if entry is not None:
+                named = Voucher(*follow(person.rotations, silo, who, entry.account, entry.sign))
+                person.vouched = "directory"
+                if person.stated not in (None, named):
+                    error = SiloError("forged", "the export names another account key than the administrator signed")
+                    self._fault("directory", error, user)
+                return named
+        except SiloError as error:
+            self._fault("directory", error, user)
+        if person.stated is None:
+            raise SiloError("forged", "nobody says whose account it is")
+        person.vouched = "export"
+        return person.stated
+
+    def _take_enrolment(self, line: ExportEnrolment) -> None:
+        person = self._person(line.user)
+        try:
+            voucher = self._voucher(line.user, person)
+            enrolment = read_device(line, self._silo_id, id_bytes(line.user), voucher)
         except SiloError as error:
             self._fault("enrolment", error, line.user)
             return
-        person = self._person(line.user)
         person.devices[line.device] = enrolment
         if line.revoked is not None:
             person.revoked[line.device] = line.revoked
@@ -423,6 +482,7 @@ class _Recovery:
             {
                 "id": user,
                 "name": person.name,
+                "vouched": person.vouched,
                 "threads": len(person.threads),
                 "opened": person.opened,
                 "failed": person.failed,

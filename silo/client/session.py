@@ -18,6 +18,7 @@ from silo.client.door import Broken, Door, Pin, Refused, Stream, Trust, Unanswer
 from silo.client.history import (
     Opened,
     Turn,
+    Voucher,
     Walk,
     ancestry,
     envelope_of,
@@ -30,8 +31,10 @@ from silo.crypto.channel import Request, Seen
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
 from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
 from silo.crypto.keys import Enrolment, fingerprint, recipient_of
+from silo.crypto.locks import Manifest, device_secret, read_manifest
 from silo.crypto.opening import Opener, check_recipients, read_receipt
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
 from silo.messages import (
     ChatEnd,
@@ -40,6 +43,7 @@ from silo.messages import (
     HistoryPage,
     Kept,
     Keyrings,
+    Locks,
     LogEntry,
     LogPage,
     Me,
@@ -122,6 +126,7 @@ class Session:
         self._signer = secrets.signer
         self._silo = id_bytes(profile.silo)
         self._user = id_bytes(profile.user)
+        self._account = secrets.account_key
         self._openers = [Opener(secrets.account)]
         self._devices: dict[str, Enrolment] | None = None
 
@@ -173,17 +178,43 @@ class Session:
             await self.accept((await self._keyrings(self.keyring.document.version)).keyrings)
         if me.head != self.profile.head:
             await self.catch_up()
+        if me.manifest != self.profile.manifest:
+            await self.locks()
         return me
 
+    async def locks(self) -> Manifest:
+        """What locks this user's account key, verified; this device's own lock opens. Raises SiloError `forged`,
+        `stale` for a manifest from before one that was seen."""
+        answer = await self._ask(Locks, "GET", "/locks")
+        if answer.lock is None:
+            raise SiloError("forged", "the lock of this device is missing")
+        opened = open_lock(
+            answer.lock,
+            device_secret(self._secrets.seal),
+            self._silo,
+            self.keyring.genesis,
+            self._user,
+            answer.rotations,
+            self._account.fingerprint,
+        )
+        if opened.account.fingerprint != self._account.fingerprint:
+            raise SiloError("account_changed", "another device of yours rotated it")
+        least = max(self.profile.manifest, opened.manifest)
+        manifest = read_manifest(answer.manifest, self._account, self._silo, self._user, least)
+        if answer.lock.public not in {one.public for one in manifest.locks}:
+            raise SiloError("forged", "the manifest does not list this device's lock")
+        self.profile = self.home.update(
+            lambda profile: msgspec.structs.replace(profile, manifest=max(profile.manifest, manifest.version))
+        )
+        return manifest
+
     async def devices(self) -> dict[str, Enrolment]:
-        """The user's devices by id, each with its own statement. Raises SiloError `forged`."""
+        """The user's devices by id, each with its own statement and the account's vouch. Raises SiloError `forged`."""
         if self._devices is None:
             found: dict[str, Enrolment] = {}
+            voucher = Voucher(self._account.fingerprint, self._account.signer.public)
             for one in (await self._ask(Enrolments, "GET", "/enrolments")).enrolments:
-                enrolment = read_device(one.statement, one.signature, self._silo, self._user)
-                if b32(enrolment.device) != one.device:
-                    raise SiloError("forged", "a device under another's name")
-                found[one.device] = enrolment
+                found[one.device] = read_device(one, self._silo, self._user, voucher)
             own = found.get(self.profile.device)
             if own is None or own.sign != self._signer.public or own.seal != recipient_of(self._secrets.seal).public:
                 raise SiloError("forged", "this device's enrolment is another's")

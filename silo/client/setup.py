@@ -15,18 +15,29 @@ import msgspec
 from silo.client.door import Broken, Door, Pin, Refused
 from silo.client.home import Home, Profile, Secrets, Warn
 from silo.client.session import key_mark
+from silo.crypto.directory import Entry, sign_entry
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, is_name, new_id, unb64
 from silo.crypto.keyfile import is_locked, read_admin_key, write_admin_key
-from silo.crypto.keyring import Keyring, SignedKeyring, first_keyring, verify_keyring
-from silo.crypto.keys import AccountKey, AdminKey, Enrolment, Signer, fingerprint, recipient_of, setup_bearer
+from silo.crypto.keyring import Keyring, first_keyring, verify_keyring
+from silo.crypto.keys import AdminKey, Enrolment, Signer, fingerprint, recipient_of, setup_bearer
 from silo.crypto.labels import ENROLMENT
-from silo.crypto.locks import lock_salt, make_password_lock, stretch
+from silo.crypto.locks import (
+    FIRST_MANIFEST,
+    device_secret,
+    lock_salt,
+    make_lock,
+    make_password_lock,
+    read_manifest,
+    state_manifest,
+    stretch,
+)
 from silo.crypto.opening import open_core, open_epochs
+from silo.crypto.rotation import Vouched
 from silo.crypto.sealing import KIND_TURN, NO_HASH, Place, seal_record
 from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
 from silo.files import write_private
-from silo.messages import AskSetupLink, Me, NewUser, Setup, SetupDone, Statement, read_answer
+from silo.messages import AskSetupLink, Me, NewUser, Setup, SetupDone, read_answer
 
 _MARK = "#setup."
 _SIZES = (32, 32, 16)
@@ -188,7 +199,7 @@ async def set_up(home: Home, link: SetupLink, plan: Plan, now: Callable[[], int]
         keyring = verify_keyring(signed, link.silo, admin.public.fingerprint)
         # What is trusted from now on is the file, not the memory that it was written from.
         prove_admin_key(load_admin_key(plan.key_path, lambda: plan.key_passphrase or ""), keyring)
-        profile, secrets, body = _first_account(link, plan, identity, signed, keyring, time)
+        profile, secrets, body = _first_account(link, plan, admin, keyring, time)
         profile = home.begin(profile, secrets, plan.passphrase, warn)
         signer = secrets.signer
         request = door.request("POST", "/setup")
@@ -211,26 +222,32 @@ def _admin_key(plan: Plan, silo: bytes) -> AdminKey:
 
 
 def _first_account(
-    link: SetupLink, plan: Plan, identity: bytes, signed: SignedKeyring, keyring: Keyring, time: int
+    link: SetupLink, plan: Plan, admin: AdminKey, keyring: Keyring, time: int
 ) -> tuple[Profile, Secrets, Setup]:
     user, device = new_id(), new_id()
+    silo, genesis, who = link.silo, keyring.genesis, id_bytes(user)
     secrets = Secrets(os.urandom(32), os.urandom(32), os.urandom(32))
-    account = AccountKey(secrets.account)
-    enrolment = Enrolment(
-        link.silo, id_bytes(user), id_bytes(device), secrets.signer.public, recipient_of(secrets.seal).public, time
-    )
-    lock = make_password_lock(plan.password, account, link.silo, keyring.genesis, id_bytes(user))
-    again = stretch(plan.password, lock_salt(lock), link.silo, keyring.genesis)
-    if open_lock(lock, again, link.silo, keyring.genesis, id_bytes(user)).account.seed != secrets.account:
+    account = secrets.account_key
+    enrolment = Enrolment(silo, who, id_bytes(device), secrets.signer.public, recipient_of(secrets.seal).public, time)
+    statement = enrolment.statement()
+    signature = secrets.signer.sign(ENROLMENT, statement)
+    password = make_password_lock(plan.password, account, silo, genesis, who)
+    own = make_lock(device_secret(secrets.seal), id_bytes(device), account, silo, genesis, who)
+    manifest = state_manifest(account, silo, who, FIRST_MANIFEST, [password, own])
+    # What the password opens is what will be used: a lock that does not open would be found too late.
+    again = stretch(plan.password, lock_salt(password), silo, genesis)
+    opened = open_lock(password, again, silo, genesis, who)
+    if opened.account.seed != secrets.account:
         raise SiloError("forged")
+    read_manifest(manifest, opened.account, silo, who, opened.manifest)
     profile = Profile(
         format="securesilo/1 identity",
         state="begun",
         url=link.url,
-        silo=b32(link.silo),
-        identity=b32(identity),
-        genesis=b32(keyring.genesis),
-        keyrings=[signed],
+        silo=b32(silo),
+        identity=keyring.document.identity,
+        genesis=b32(genesis),
+        keyrings=[keyring.signed],
         user=user,
         name=plan.name,
         account=b32(account.fingerprint),
@@ -240,13 +257,14 @@ def _first_account(
     )
     body = Setup(
         bearer=b32(setup_bearer(link.secret)),
-        keyring=signed,
-        user=NewUser(id=user, name=plan.name, account=b64(account.recipient.public)),
-        enrolment=Statement(
-            statement=b64(enrolment.statement()),
-            signature=b64(secrets.signer.sign(ENROLMENT, enrolment.statement())),
+        keyring=keyring.signed,
+        user=NewUser(id=user, name=plan.name, account=b64(account.recipient.public), sign=b32(account.signer.public)),
+        enrolment=Vouched(
+            statement=b64(statement), signature=b64(signature), vouch=b64(account.vouch(statement, signature))
         ),
-        lock=lock,
+        locks=[password, own],
+        manifest=manifest,
+        entry=sign_entry(admin, Entry(silo, who, account.fingerprint, account.signer.public, time)),
     )
     return profile, secrets, body
 

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from silo.crypto import labels
 from silo.crypto.channel import BODY, END, HEAD, Request, Seen
-from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, write_json
-from silo.crypto.keys import Enrolment, recipient_of
+from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, unb64, write_json
+from silo.crypto.keys import AccountKey, Enrolment, recipient_of
+from silo.crypto.locks import make_lock, recovery_secret, state_manifest
 from silo.crypto.opening import Log
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
 from tests.harness import Answered, Device, Served, clean_environment, now
@@ -56,12 +56,12 @@ def enrol(served: Served, device: Device) -> None:
     seal = recipient_of(secrets.token_bytes(32)).public
     enrolment = Enrolment(device.silo, device.user, device.device, device.signer.public, seal, now())
     statement = enrolment.statement()
+    vouched = device.vouched(statement)
     row = (b32(device.device), b32(device.user), device.signer.public, statement)
-    signature = device.signer.sign(labels.ENROLMENT, statement)
     with behind(served) as database:
         database.execute(
-            "INSERT INTO device (id, user_id, sign, statement, signature, time) VALUES (?, ?, ?, ?, ?, ?)",
-            (*row, signature, now()),
+            "INSERT INTO device (id, user_id, sign, statement, signature, vouch, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*row, unb64(vouched["signature"]), unb64(vouched["vouch"]), now()),
         )
 
 
@@ -76,10 +76,18 @@ def another_device(served: Served, device: Device) -> Device:
 def another_person(served: Served, device: Device, name: str) -> Device:
     """A further account with one device."""
     other = _copy(device)
+    account = AccountKey(other.account_seed)
+    genesis = other.admin.public.fingerprint
+    secret = recovery_secret(secrets.token_bytes(32), other.silo, genesis)
+    lock = make_lock(secret, secrets.token_bytes(16), account, other.silo, genesis, other.user)
+    manifest = write_json(state_manifest(account, other.silo, other.user, 1, [lock])).decode()
     with behind(served) as database:
         database.execute(
-            "INSERT INTO user (id, name, role, account, time) VALUES (?, ?, 'user', ?, ?)",
-            (b32(other.user), name, other.account.public, now()),
+            "INSERT INTO user (id, name, role, account, sign, time) VALUES (?, ?, 'user', ?, ?, ?)",
+            (b32(other.user), name, other.account.public, account.signer.public, now()),
+        )
+        database.execute(
+            "INSERT INTO manifest (user_id, version, document) VALUES (?, 1, ?)", (b32(other.user), manifest)
         )
     enrol(served, other)
     return other

@@ -231,7 +231,7 @@ def taken(box: Chatted) -> tuple[list, SignedKeyring, Lock]:
     records = [envelope(line) for line in lines if line["type"] == "record"]
     [keyring] = [SignedKeyring(**line["signed"]) for line in lines if line["type"] == "keyring"]
     with behind(box.served) as database:
-        [(document,)] = database.execute("SELECT document FROM lock").fetchall()
+        [(document,)] = database.execute("SELECT document FROM lock WHERE kind = 'password'").fetchall()
     return records, keyring, read_json(document.encode(), Lock)
 
 

@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 from silo.crypto import labels
+from silo.crypto.directory import Entry, sign_entry
 from silo.crypto.encoding import b32, b64, new_id, unb64, write_json
 from silo.crypto.keyring import Document, first_keyring, sign_keyring
-from silo.crypto.keys import AdminKey, Enrolment, Signer, recipient_of, setup_bearer
+from silo.crypto.keys import AccountKey, AdminKey, Enrolment, Signer, recipient_of, setup_bearer
 from silo.crypto.labels import pack, unpack
 from silo.errors import MACHINE, REFUSED
 from tests.conftest import Serve
@@ -35,7 +36,7 @@ def behind(served: Served, statement: str, *values: object) -> list[Any]:
 
 def untouched(served: Served) -> bool:
     """Whether nothing of a first run was written."""
-    tables = ("keyring", "user", "device", "lock", "record", "once")
+    tables = ("keyring", "user", "device", "lock", "manifest", "directory", "record", "once")
     rows = [behind(served, f'SELECT count(*) FROM "{table}"')[0][0] for table in tables]
     return not any(rows) and not list(served.data.glob("admin.pin*"))
 
@@ -68,7 +69,14 @@ def test_nothing_else_is_answered_before(silo_server: Served, new_device: NewDev
     assert device.fetch_keys().until > now()
     assert device.http.get(device.url).status_code == 200
     for method, path in (
-        *(("GET", "/me"), ("GET", "/keyrings"), ("GET", "/enrolments"), ("GET", "/models"), ("POST", "/chat")),
+        *(
+            ("GET", "/me"),
+            ("GET", "/keyrings"),
+            ("GET", "/enrolments"),
+            ("GET", "/locks"),
+            ("GET", "/models"),
+            ("POST", "/chat"),
+        ),
         *(("GET", f"/turns/{new_id()}"), ("GET", "/log"), ("GET", "/history"), ("GET", "/setup"), ("GET", "/no")),
     ):
         bends: list[dict[str, Any]] = [{}, {"time": 0}, {"anonymous": True}, {"headers": {"cookie": "x"}}]
@@ -271,8 +279,7 @@ def enrolment(sign: Signer | None = None, **bent: Any) -> Bend:
         }
         fields |= {"sign": device.signer.public} | bent
         said = Enrolment(**fields).statement()
-        signature = (sign or device.signer).sign(labels.ENROLMENT, said)
-        body["enrolment"] = {"statement": b64(said), "signature": b64(signature)}
+        body["enrolment"] = device.vouched(said, (sign or device.signer).sign(labels.ENROLMENT, said))
 
     return change
 
@@ -282,7 +289,7 @@ def statement(text: Callable[[bytes], bytes]) -> Bend:
 
     def change(device: Device, body: dict[str, Any]) -> None:
         said = text(unb64(body["enrolment"]["statement"]))
-        body["enrolment"] = {"statement": b64(said), "signature": b64(device.signer.sign(labels.ENROLMENT, said))}
+        body["enrolment"] = device.vouched(said)
 
     return change
 
@@ -299,6 +306,47 @@ def replaced(**fields: Any) -> Bend:
                 body[outer] = value
 
     return change
+
+
+def lock(at: int, **fields: Any) -> Bend:
+    """The lock at that place in the list (0: the password's, 1: the device's), with other values."""
+
+    def change(device: Device, body: dict[str, Any]) -> None:
+        locks = json.loads(write_json(body["locks"]))
+        locks[at] |= fields
+        body["locks"] = locks
+
+    return change
+
+
+def manifest(**bent: Any) -> Bend:
+    """A manifest that says something else, MACed by the account key."""
+
+    def change(device: Device, body: dict[str, Any]) -> None:
+        account = AccountKey(device.account_seed)
+        said = json.loads(body["manifest"].manifest) | bent
+        text = write_json(said)
+        body["manifest"] = {"manifest": text.decode(), "mac": b32(account.mac(labels.LOCK_MANIFEST, text))}
+
+    return change
+
+
+def entry(admin: AdminKey | None = None, **bent: Any) -> Bend:
+    """An entry of the directory that says something else."""
+
+    def change(device: Device, body: dict[str, Any]) -> None:
+        account = AccountKey(device.account_seed)
+        fields: dict[str, Any] = {"silo": device.silo, "user": device.user, "account": account.fingerprint}
+        fields |= {"sign": account.signer.public, "time": now()} | bent
+        body["entry"] = sign_entry(admin or device.admin, Entry(**fields))
+
+    return change
+
+
+def without_locks(device: Device, body: dict[str, Any]) -> None:
+    """Neither locks nor a manifest that lists one."""
+    body["locks"] = []
+    manifest(locks=[])(device, body)
 
 
 def another_admin(device: Device, body: dict[str, Any]) -> None:
@@ -376,13 +424,32 @@ WRONG: dict[str, tuple[Bend, str]] = {
     ),
     "no enrolment": (statement(lambda said: b""), "enrolment"),
     "a user of another enrolment": (replaced(user__id=new_id()), "enrolment"),
-    "a lock to no key": (replaced(lock__public=b64(ACCOUNT[:-1])), "lock.public"),
-    "a lock to a key of low order": (replaced(lock__public=b64(low_order(ACCOUNT))), "lock.public"),
-    "a lock with nothing in it": (replaced(lock__sealed=""), "lock.sealed"),
-    "a lock with too much in it": (replaced(lock__sealed=b64(bytes(1250))), "lock.sealed"),
-    "a lock of another manifest": (replaced(lock__manifest=2), "lock.manifest"),
-    "a lock of another version": (replaced(lock__version=2), "lock.version"),
-    "a lock of another kind": (replaced(lock__kind="prf"), "lock"),
+    "an enrolment that nobody vouched for": (replaced(enrolment__vouch=b64(bytes(64))), "enrolment.vouch"),
+    "an enrolment vouched for by another account": (replaced(user__sign=b32(OTHER.public)), "enrolment.vouch"),
+    "a lock to no key": (lock(0, public=b64(ACCOUNT[:-1])), "locks.public"),
+    "a lock to a key of low order": (lock(0, public=b64(low_order(ACCOUNT))), "locks.public"),
+    "a lock with nothing in it": (lock(0, sealed=""), "locks.sealed"),
+    "a lock with too much in it": (lock(0, sealed=b64(bytes(1250))), "locks.sealed"),
+    "a lock of another manifest": (lock(0, manifest=2), "locks.manifest"),
+    "a lock of another account key": (lock(0, account="a" * 52), "locks.account"),
+    "a lock of another version": (lock(0, version=2), "locks"),
+    "a lock of another kind": (lock(0, kind="prf"), "locks"),
+    "a lock of another device": (lock(1, id=new_id()), "locks.id"),
+    "a lock to another key than the device's": (lock(1, public=b64(ACCOUNT)), "locks.id"),
+    "a lock that the manifest does not list": (lock(0, id=new_id()), "manifest"),
+    "no lock": (without_locks, "manifest"),
+    "a manifest of another silo": (manifest(silo=new_id()), "manifest"),
+    "a manifest of another user": (manifest(user=new_id()), "manifest"),
+    "a manifest of another account key": (manifest(account="a" * 52), "manifest"),
+    "a manifest of version 2": (manifest(version=2), "manifest"),
+    "a manifest with a field more": (manifest(note=1), "manifest"),
+    "a manifest that is no JSON": (replaced(manifest__manifest="manifest"), "manifest"),
+    "an entry that another key signed": (entry(AdminKey()), "entry"),
+    "an entry of another silo": (entry(silo=secrets.token_bytes(16)), "entry"),
+    "an entry of another user": (entry(user=secrets.token_bytes(16)), "entry"),
+    "an entry of another account key": (entry(account=bytes(32)), "entry"),
+    "an entry of another signing key": (entry(sign=OTHER.public), "entry"),
+    "an entry that is not signed": (replaced(entry__signature=b64(bytes(64))), "entry"),
 }
 
 

@@ -62,7 +62,7 @@ class Written:
 class Liar:
     """The silo. `async with Liar() as silo:` serves it on loopback."""
 
-    LASTING = ("silo", "identity", "user", "enrolment", "device", "chain", "keyring")
+    LASTING = ("silo", "identity", "user", "enrolment", "locks", "manifest", "directory", "device", "chain", "keyring")
     """What its disk holds after a first run."""
 
     def __init__(self) -> None:
@@ -88,6 +88,10 @@ class Liar:
         self.end: Callable[[dict[str, Any]], dict[str, Any]] = lambda honest: honest
         self.user: dict[str, Any] = {}
         self.enrolment: dict[str, Any] = {}
+        self.locks: list[dict[str, Any]] = []
+        self.manifest: dict[str, Any] = {}
+        self.rotations: list[dict[str, Any]] = []
+        self.directory: list[dict[str, Any]] = []
         self.device = b""
         self.chain: list[SignedKeyring] = []
         self.keyring: Keyring | None = None
@@ -207,6 +211,8 @@ class Liar:
         self.chain = [setup.keyring]
         self.keyring = verify_keyring(setup.keyring, self.silo, hash_bytes(setup.keyring.signer))
         self.user, self.enrolment = body["user"], body["enrolment"]
+        self.locks, self.manifest = body["locks"], body["manifest"]
+        self.directory = [body["entry"]]
         self.device = msgspec.convert(unb64(setup.enrolment.statement), bytes)[4 + 22 + 3 * 4 + 32 :][:16]
         return 201, {"user": setup.user.id, "device": b32(self.device), "keyring": self.keyring.seen}
 
@@ -223,11 +229,16 @@ class Liar:
 
     def _me(self, _: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return 200, {
-            "user": {**self.user, "role": "admin"},
+            "user": {"role": "admin", **{name: self.user[name] for name in ("id", "name", "account")}},
             "device": {"id": b32(self.device), "since": self.now()},
             "keyring": self.ring.seen,
             "head": self._head(),
+            "manifest": json.loads(self.manifest["manifest"])["version"],
         }
+
+    def _locks(self, _: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        own = [one for one in self.locks if one["id"] == b32(self.device)]
+        return 200, {"lock": own[0] if own else None, "manifest": self.manifest, "rotations": self.rotations}
 
     def _keyrings(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return 200, {"keyrings": self.chain[body["after"] :]}
@@ -266,7 +277,7 @@ class Liar:
             }
             for one in found[:limit]
         ]
-        return 200, {"records": listed, "next": listed[-1]["index"] if len(found) > limit else None}
+        return 200, {"records": listed, "tombstones": [], "next": listed[-1]["index"] if len(found) > limit else None}
 
     def _turns(self, path: str) -> tuple[int, dict[str, Any]]:
         for one in self.records:

@@ -15,6 +15,7 @@ class Migration(migrations.Migration):
                 ("sign", fields.BinaryField()),
                 ("statement", fields.BinaryField()),
                 ("signature", fields.BinaryField()),
+                ("vouch", fields.BinaryField()),
                 ("time", fields.BigIntField()),
                 ("revoked", fields.BigIntField(null=True)),
             ],
@@ -23,6 +24,23 @@ class Migration(migrations.Migration):
                 "app": "store",
                 "pk_attr": "id",
                 "table_description": "A device key. Its statement is kept for ever, so that old signatures can be checked.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Directory",
+            fields=[
+                ("id", fields.IntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("user_id", fields.CharField(max_length=26)),
+                ("time", fields.BigIntField()),
+                ("document", fields.TextField(unique=False)),
+            ],
+            options={
+                "table": "directory",
+                "app": "store",
+                "unique_together": (("user_id", "time"),),
+                "pk_attr": "id",
+                "table_description": "Whose account key is whose, as an administrator signed it. Public, and the newest of each user counts.",
             },
             bases=["Model"],
         ),
@@ -46,7 +64,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="Lock",
             fields=[
-                ("id", fields.IntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("id", fields.CharField(primary_key=True, unique=True, db_index=True, max_length=26)),
                 ("user_id", fields.CharField(db_index=True, max_length=26)),
                 ("kind", fields.CharField(max_length=16)),
                 ("document", fields.TextField(unique=False)),
@@ -55,7 +73,22 @@ class Migration(migrations.Migration):
                 "table": "lock",
                 "app": "store",
                 "pk_attr": "id",
-                "table_description": "The account key's seed, sealed to what its person knows.",
+                "table_description": "The account key's seed, sealed to what its person knows or has.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Manifest",
+            fields=[
+                ("user_id", fields.CharField(primary_key=True, unique=True, db_index=True, max_length=26)),
+                ("version", fields.IntField()),
+                ("document", fields.TextField(unique=False)),
+            ],
+            options={
+                "table": "manifest",
+                "app": "store",
+                "pk_attr": "user_id",
+                "table_description": "What lists a user's locks, MACed under the account key. Replaced with every change of a lock.",
             },
             bases=["Model"],
         ),
@@ -106,6 +139,23 @@ class Migration(migrations.Migration):
             bases=["Model"],
         ),
         ops.CreateModel(
+            name="Rotation",
+            fields=[
+                ("id", fields.IntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("user_id", fields.CharField(max_length=26)),
+                ("version", fields.IntField()),
+                ("document", fields.TextField(unique=False)),
+            ],
+            options={
+                "table": "rotation",
+                "app": "store",
+                "unique_together": (("user_id", "version"),),
+                "pk_attr": "id",
+                "table_description": "How one account key followed another. Kept for ever. The old seed in it is sealed to the new key.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
             name="Setup",
             fields=[
                 ("id", fields.IntField(primary_key=True, generated=False, unique=True, db_index=True)),
@@ -141,6 +191,7 @@ class Migration(migrations.Migration):
                 ("name", fields.CharField(unique=True, max_length=64)),
                 ("role", fields.CharField(max_length=16)),
                 ("account", fields.BinaryField()),
+                ("sign", fields.BinaryField()),
                 ("time", fields.BigIntField()),
             ],
             options={"table": "user", "app": "store", "pk_attr": "id", "table_description": "An account."},

@@ -553,6 +553,7 @@ ROUTES: dict[str, tuple[str, str]] = {
     "me": ("GET", "/me"),
     "keyrings": ("GET", "/keyrings"),
     "enrolments": ("GET", "/enrolments"),
+    "locks": ("GET", "/locks"),
     "models": ("GET", "/models"),
     "chat": ("POST", "/chat"),
     "turns": ("GET", "/turns/" + "a" * 26),
@@ -614,25 +615,38 @@ WRONG_BODIES: dict[str, dict[str, list[Any]]] = {
         "user.id": [..., *BAD_IDS],
         "user.name": [..., *BAD_TEXTS],
         "user.account": [..., *BAD_BLOBS],
+        "user.sign": [..., *BAD_HASHES, None],
         "enrolment": [..., 5, None, [], {}, "x"],
         "enrolment.statement": [..., *BAD_BLOBS],
         "enrolment.signature": [..., *BAD_BLOBS],
-        "lock": [..., 5, None, [], {}, "x"],
-        "lock.version": [..., 0, 2, "1", None, True],
-        "lock.kind": [..., "prf", CANARY, 5, None],
-        "lock.salt": [..., *BAD_IDS],
-        "lock.proof_hash": [..., *BAD_HASHES, None],
-        "lock.public": [..., *BAD_BLOBS],
-        "lock.sealed": [..., *BAD_BLOBS],
-        "lock.mac": [..., *BAD_HASHES, None],
-        "lock.manifest": [..., *BAD_COUNTS],
+        "enrolment.vouch": [..., *BAD_BLOBS],
+        "locks": [..., 5, None, {}, "x", [5], [None], [{}]],
+        "locks.0.version": [..., 0, 2, "1", None, True],
+        "locks.0.id": [..., *BAD_IDS],
+        "locks.0.kind": [..., "prf", CANARY, 5, None],
+        "locks.0.salt": [..., *BAD_IDS],
+        "locks.0.proof_hash": [..., *BAD_HASHES, None],
+        "locks.0.public": [..., *BAD_BLOBS],
+        "locks.0.sealed": [..., *BAD_BLOBS],
+        "locks.0.account": [..., *BAD_HASHES, None],
+        "locks.0.mac": [..., *BAD_HASHES, None],
+        "locks.0.manifest": [..., *BAD_COUNTS],
+        "manifest": [..., 5, None, [], {}, "x"],
+        "manifest.manifest": [..., *BAD_TEXTS],
+        "manifest.mac": [..., *BAD_HASHES, None],
+        "entry": [..., 5, None, [], {}, "x"],
+        "entry.statement": [..., *BAD_BLOBS],
+        "entry.signer": [..., *BAD_HASHES, None],
+        "entry.signature": [..., *BAD_BLOBS],
     },
 }
 
 
-def with_field(body: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
-    """A copy of `body` with another value at a place like `user.name`; `...` leaves the field out."""
+def with_field(body: Any, place: str, value: Any) -> Any:
+    """A copy of `body` with another value at a place like `user.name` or `locks.0.id`; `...` leaves the field out."""
     first, _, rest = place.partition(".")
+    if isinstance(body, list):
+        return [with_field(one, rest, value) if str(at) == first else one for at, one in enumerate(body)]
     if rest:
         return body | {first: with_field(body[first], rest, value)}
     return {name: one for name, one in (body | {first: value}).items() if one is not ...}

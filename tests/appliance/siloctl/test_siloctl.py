@@ -229,7 +229,7 @@ def check(path: Path, device: Device) -> list[int]:
     stated = json.loads(last["statement"])
     found = [one for one in rest if one["type"] == "record"]
     assert last["records"] == len(found)
-    assert [one["type"] for one in rest if one["type"] != "record"] == ["keyring", "user", "enrolment"]
+    assert [one["type"] for one in rest if one["type"] != "record"] == ["keyring", "entry", "user", "enrolment"]
     log = Log(device.silo, device.user)
     for one in found:
         opened = open_record(envelope(one), [Opener(device.account_seed)], device.silo, device.user, identity)

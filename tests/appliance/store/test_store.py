@@ -48,7 +48,8 @@ async def test_migrations_go_both_ways(url: str, tmp_path: Path) -> None:
     assert applied == sorted(path.stem for path in Path(database.__file__).parent.glob("migrations/0*.py"))
     fresh = schema(url)
     tables = {name for name, _ in fresh}
-    assert {"keyring", "user", "device", "lock", "record", "wrap", "once", "setup", "silo"} <= tables
+    assert {"keyring", "user", "device", "lock", "manifest", "rotation", "directory"} <= tables
+    assert {"record", "wrap", "once", "setup", "silo"} <= tables
     assert await database.migrate(url, "zero") == []
     assert schema(url) == set()
     assert await database.migrate(url, applied[-1]) == applied
@@ -145,7 +146,7 @@ async def test_what_is_deleted_is_overwritten(url: str, size: int) -> None:
     canary = secrets.token_hex(16)
     path = Path(url.removeprefix("sqlite://"))
     async with database.opened(url):
-        await models.Lock.create(user_id="u", kind="k", document=canary * (size // 32))
+        await models.Lock.create(id="l", user_id="u", kind="k", document=canary * (size // 32))
         await connections.get("default").execute_query("PRAGMA wal_checkpoint(TRUNCATE)")
         assert holds(path.parent, canary)
         await models.Lock.all().delete()

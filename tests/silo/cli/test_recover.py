@@ -111,8 +111,8 @@ def test_damaged_lines_are_told_without_a_parsers_words(desk: Desk):
     next(line for line in desk.lines if line["type"] == "enrolment")["revoked"] = "x"
     desk.lines[-1]["records"] = None
     ended = desk.recover()
-    assert "\nwarning: line 4 is damaged: field revoked\n" in ended.err
-    assert "alice, record 1: line 5 is damaged: field receipt\n" in ended.err
+    assert "\nwarning: line 5 is damaged: field revoked\n" in ended.err
+    assert "alice, record 1: line 6 is damaged: field receipt\n" in ended.err
     assert not any(word in ended.err for word in ("$", "`", "Expected", "char", "column"))
 
 

@@ -13,9 +13,10 @@ from silo.client.recover import Report, counted, recover
 from silo.client.session import Session
 from silo.client.setup import Plan, load_admin_key
 from silo.crypto import _hpke, labels
-from silo.crypto.encoding import b32, b64, new_id, unb64
+from silo.crypto.encoding import b32, b64, id_bytes, new_id, unb64
 from silo.crypto.keyring import Holder, SignedKeyring
-from silo.crypto.keys import AdminKey, Recipient, Signer
+from silo.crypto.keys import AccountKey, AdminKey, Recipient, Signer
+from silo.crypto.rotation import Vouched, make_rotation
 from silo.crypto.sealing import make_receipt, state_heads
 from silo.errors import SiloError
 from tests.silo.liar import Liar
@@ -38,9 +39,10 @@ def export_of(liar: Liar) -> Lines:
         }
     ]
     lines += [{"type": "keyring", "signed": msgspec.to_builtins(signed)} for signed in liar.chain]
-    lines.append(
-        {"type": "user", "id": user, "name": "alice", "role": "admin", "account": liar.user["account"], "time": 1}
-    )
+    lines += [{"type": "entry", "entry": {**entry}} for entry in liar.directory]
+    account = {name: liar.user[name] for name in ("account", "sign")}
+    lines.append({"type": "user", "id": user, "name": "alice", "role": "admin", **account, "time": 1})
+    lines += [{"type": "rotation", "user": user, "rotation": rotation} for rotation in liar.rotations]
     lines.append({"type": "enrolment", "user": user, "device": b32(liar.device), **liar.enrolment, "revoked": None})
     status, page = liar._history({"after": 0, "limit": 1000, "thread": None})
     assert status == 200
@@ -95,7 +97,9 @@ def test_everything_opens(bench: Bench, liar: Liar):
     assert report.whole
     assert (report.records, report.opened, report.trust, report.keyring) == (3, 3, "genesis", 1)
     user = liar.user["id"]
-    assert report.users == [{"id": user, "name": "alice", "threads": 2, "opened": 3, "failed": 0}]
+    assert report.users == [
+        {"id": user, "name": "alice", "vouched": "directory", "threads": 2, "opened": 3, "failed": 0}
+    ]
     names = {path.name for path in (bench.out / user).iterdir()}
     threads = {b32(one.sealed.place.thread) for one in liar.records}
     assert names == {f"{thread}{end}" for thread in threads for end in (".md", ".jsonl")}
@@ -357,12 +361,12 @@ async def test_a_record_that_is_sealed_to_others(bench: Bench, session: Session,
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [
-        ("receipt", 7, "line 6 is damaged: field receipt"),
-        ("receipt", None, "line 6 is damaged: field receipt"),
-        ("wraps", [{"recipient": 1}], "line 6 is damaged: field wraps"),
-        ("wraps", [{}], "line 6 is damaged: field wraps"),
-        ("core", "!", "line 6 is damaged: field core"),
-        ("novel", 1, "line 6 is damaged: there is an unknown field"),
+        ("receipt", 7, "line 7 is damaged: field receipt"),
+        ("receipt", None, "line 7 is damaged: field receipt"),
+        ("wraps", [{"recipient": 1}], "line 7 is damaged: field wraps"),
+        ("wraps", [{}], "line 7 is damaged: field wraps"),
+        ("core", "!", "line 7 is damaged: field core"),
+        ("novel", 1, "line 7 is damaged: there is an unknown field"),
     ],
 )
 def test_a_damaged_field_is_told_in_plain_words(bench: Bench, field: str, value: Any, why: str):
@@ -373,24 +377,24 @@ def test_a_damaged_field_is_told_in_plain_words(bench: Bench, field: str, value:
 
 def test_a_missing_field_is_told_in_plain_words(bench: Bench):
     del bench.record(2)["core"]
-    assert "line 6 is damaged: field core is missing" in [one.why for one in bench.recover().faults]
+    assert "line 7 is damaged: field core is missing" in [one.why for one in bench.recover().faults]
 
 
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("not json", "line 5 is not JSON"),
-        ('{"type":"user\x0c"}', "line 5 is not JSON"),
-        ("[]", "line 5 is damaged: field type"),
-        ('{"type":"novel"}', "line 5 is damaged: field type"),
-        ('{"type":"user"}', "line 5 is damaged: field id is missing"),
+        ("not json", "line 6 is not JSON"),
+        ('{"type":"user\x0c"}', "line 6 is not JSON"),
+        ("[]", "line 6 is damaged: field type"),
+        ('{"type":"novel"}', "line 6 is damaged: field type"),
+        ('{"type":"user"}', "line 6 is damaged: field id is missing"),
     ],
 )
 def test_a_damaged_line_is_told_in_plain_words(bench: Bench, line: str, why: str):
     path = bench.folder / "export"
     bench.recover()
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:4], line, *lines[4:]]) + "\n")
+    path.write_text("\n".join([*lines[:5], line, *lines[5:]]) + "\n")
     (fault,) = recover(path, bench.key, bench.folder / "again").faults
     assert fault.why == why
 
@@ -538,6 +542,60 @@ def test_a_turn_that_no_known_device_signed(bench: Bench):
     assert [one.code for one in report.faults] == ["forged"] * 3
 
 
+def vouched_by(line: dict[str, Any], account: AccountKey) -> None:
+    """Let that account vouch for an enrolment's device."""
+    line["vouch"] = b64(account.vouch(unb64(line["statement"]), unb64(line["signature"])))
+
+
+def of_type(bench: Bench, kind: str) -> dict[str, Any]:
+    """The line of that type."""
+    return next(line for line in bench.lines if line["type"] == kind)
+
+
+def test_a_device_that_the_database_s_writer_enrolled(bench: Bench):
+    # It can put another account beside the user, and have that vouch; the administrator named another.
+    thief = AccountKey()
+    of_type(bench, "user")["sign"] = b32(thief.signer.public)
+    vouched_by(of_type(bench, "enrolment"), thief)
+    assert [(one.what, one.code, one.opened) for one in bench.recover().faults] == [
+        ("directory", "forged", False),
+        ("enrolment", "forged", False),
+        *[("record", "forged", True)] * 3,
+    ]
+
+
+def test_without_a_directory_the_export_s_own_word_is_said_to_be_that(bench: Bench):
+    bench.lines[:] = [line for line in bench.lines if line["type"] != "entry"]
+    report = bench.recover()
+    assert report.whole
+    assert [one["vouched"] for one in report.users] == ["export"]
+
+
+def test_an_entry_that_no_administrator_signed(bench: Bench):
+    entry = of_type(bench, "entry")["entry"]
+    entry["signature"] = flip(entry["signature"], 3)
+    report = bench.recover()
+    assert [(one.what, one.code) for one in report.faults] == [("directory", "forged")]
+    assert [one["vouched"] for one in report.users] == ["export"]
+
+
+def test_an_account_key_that_was_rotated_since_the_administrator_signed(bench: Bench, session: Session, liar: Liar):
+    old, new, signer = session._secrets.account_key, AccountKey(), session._secrets.signer
+    enrolled = msgspec.convert(liar.enrolment, Vouched)
+    silo, user = id_bytes(session.profile.silo), id_bytes(session.profile.user)
+    liar.rotations = [msgspec.to_builtins(make_rotation(old, new, signer, enrolled, 2, silo, user, 5))]
+    bench.lines[:] = export_of(liar)
+    of_type(bench, "user").update(account=b64(new.recipient.public), sign=b32(new.signer.public))
+    vouched_by(of_type(bench, "enrolment"), new)
+    report = bench.recover()
+    assert report.whole
+    assert [one["vouched"] for one in report.users] == ["directory"]
+    # Without the rotation nobody knows the new one.
+    bench.out = bench.folder / "again"
+    bench.lines[:] = [line for line in bench.lines if line["type"] != "rotation"]
+    assert {one.what for one in bench.recover().faults} == {"directory", "enrolment", "record"}
+
+
 def test_a_turn_after_its_device_was_revoked(bench: Bench):
     next(line for line in bench.lines if line["type"] == "enrolment")["revoked"] = 1
     assert [(one.code, one.opened) for one in bench.recover().faults] == [("forged", True)] * 3
@@ -548,10 +606,10 @@ def test_a_line_that_is_none(bench: Bench, line: str):
     path = bench.folder / "export"
     bench.recover()
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:4], line, *lines[4:]]) + "\n")
+    path.write_text("\n".join([*lines[:5], line, *lines[5:]]) + "\n")
     report = recover(path, bench.key, bench.folder / "again")
     assert report.opened == 3
-    assert [(one.what, one.code, one.line) for one in report.faults] == [("export", "header_failure", 5)]
+    assert [(one.what, one.code, one.line) for one in report.faults] == [("export", "header_failure", 6)]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "{}\n", "SQLite format 3\x00", '{"type":"silo"}\n'])

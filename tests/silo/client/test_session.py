@@ -7,9 +7,11 @@ from silo.client.door import Refused
 from silo.client.session import End, Session
 from silo.client.setup import Plan, load_admin_key
 from silo.crypto import labels
-from silo.crypto.encoding import b32, b64, new_id, unb64
+from silo.crypto.encoding import b32, b64, id_bytes, new_id, unb64
 from silo.crypto.keyring import Document, Half, Holder, SignedKeyring, half_context, sign_keyring, verify_keyring
-from silo.crypto.keys import AdminKey, Recipient, Signer, recipient_of
+from silo.crypto.keys import AccountKey, AdminKey, Recipient, Signer, recipient_of
+from silo.crypto.locks import Lock, SignedManifest, device_secret, make_lock, read_manifest, state_manifest
+from silo.crypto.rotation import Vouched, make_rotation, next_locks
 from silo.errors import SiloError
 from tests.silo.liar import Liar, refused
 from tests.silo.talk import ask, chat
@@ -177,7 +179,7 @@ async def test_a_wrap_that_opens_nothing_is_found_at_once(session: Session, liar
 
 
 async def test_a_record_that_is_not_there_is_missed(session: Session, liar: Liar):
-    liar.instead["/history"] = lambda _: (200, {"records": [], "next": None})
+    liar.instead["/history"] = lambda _: (200, {"records": [], "tombstones": [], "next": None})
     assert (await failure(session)).code == "forged"
 
 
@@ -268,7 +270,11 @@ async def test_a_record_that_the_silo_no_longer_has_is_named(session: Session, l
     honest = liar._history
     liar.instead["/history"] = lambda body: (
         200,
-        {"records": [one for one in honest(body)[1]["records"] if one["index"] != 1], "next": None},
+        {
+            "records": [one for one in honest(body)[1]["records"] if one["index"] != 1],
+            "tombstones": [],
+            "next": None,
+        },
     )
     first, second = await session.history()
     assert first.error is not None
@@ -299,6 +305,87 @@ async def test_a_foreign_device_among_the_enrolments_is_refused(session: Session
     with pytest.raises(SiloError) as caught:
         await session.history()
     assert caught.value.code == "forged"
+
+
+def vouched_by(account: AccountKey, liar: Liar) -> dict[str, str]:
+    """The liar's one enrolment, vouched for by that account."""
+    vouch = account.vouch(unb64(liar.enrolment["statement"]), unb64(liar.enrolment["signature"]))
+    return liar.enrolment | {"vouch": b64(vouch)}
+
+
+async def test_a_device_that_the_account_did_not_vouch_for_is_refused(session: Session, liar: Liar):
+    await chat(session, "one")
+    for lie in (vouched_by(AccountKey(), liar), liar.enrolment | {"vouch": ""}):
+        liar.enrolment = lie
+        with pytest.raises(SiloError) as caught:
+            await session.history()
+        assert caught.value.code == "forged"
+        assert "vouched" in caught.value.detail
+
+
+# --- the account key and its locks ---
+
+
+def manifest_of(session: Session, account: AccountKey, version: int, locks: list[dict]) -> dict[str, str]:
+    listed = [msgspec.convert(lock, Lock) for lock in locks]
+    silo, user = id_bytes(session.profile.silo), id_bytes(session.profile.user)
+    return msgspec.to_builtins(state_manifest(account, silo, user, version, listed))
+
+
+async def test_a_newer_manifest_is_verified_and_an_older_one_stale(enter, liar: Liar):
+    session = await enter()
+    before = liar.manifest
+    assert [one.kind for one in (await session.locks()).locks] == ["password", "device"]
+    liar.manifest = manifest_of(session, session._secrets.account_key, 4, liar.locks[1:])
+    await session.refresh()
+    assert session.profile.manifest == 4
+    liar.manifest = before
+    for again in (session, await enter()):
+        with pytest.raises(SiloError) as caught:
+            await again.refresh()
+        assert caught.value.code == "stale"
+
+
+async def test_a_manifest_that_the_account_key_did_not_write_is_forged(session: Session, liar: Liar):
+    liar.manifest = manifest_of(session, AccountKey(), 2, liar.locks)
+    with pytest.raises(SiloError) as caught:
+        await session.refresh()
+    assert caught.value.code == "forged"
+    # Nor one that leaves this device out: the next account key would be sealed to others alone.
+    liar.manifest = manifest_of(session, session._secrets.account_key, 2, liar.locks[:1])
+    with pytest.raises(SiloError) as caught:
+        await session.locks()
+    assert caught.value.code == "forged"
+
+
+async def test_a_lock_of_this_device_that_holds_another_seed_is_forged(session: Session, liar: Liar):
+    own = msgspec.convert(liar.locks[1], Lock)
+    silo, user = id_bytes(session.profile.silo), id_bytes(session.profile.user)
+    seed = session._secrets.seal
+    other = make_lock(device_secret(seed), id_bytes(own.id), AccountKey(), silo, session.keyring.genesis, user)
+    liar.locks = [liar.locks[0], msgspec.to_builtins(other)]
+    with pytest.raises(SiloError) as caught:
+        await session.locks()
+    assert caught.value.code == "forged"
+    liar.locks = liar.locks[:1]
+    with pytest.raises(SiloError) as caught:
+        await session.locks()
+    assert caught.value.code == "forged"
+
+
+async def test_an_account_key_that_another_device_rotated_is_not_taken_for_ours(session: Session, liar: Liar):
+    old, new = session._secrets.account_key, AccountKey()
+    silo, user, genesis = id_bytes(session.profile.silo), id_bytes(session.profile.user), session.keyring.genesis
+    before = read_manifest(msgspec.convert(liar.manifest, SignedManifest), old, silo, user)
+    resealed, manifest = next_locks(before, new, genesis)
+    enrolled = msgspec.convert(liar.enrolment, Vouched)
+    rotation = make_rotation(old, new, session._signer, enrolled, 2, silo, user, liar.now())
+    liar.rotations = [msgspec.to_builtins(rotation)]
+    liar.locks = [lock | {"sealed": one.sealed} for lock, one in zip(liar.locks, resealed, strict=True)]
+    liar.manifest = msgspec.to_builtins(manifest)
+    with pytest.raises(SiloError) as caught:
+        await session.refresh()
+    assert caught.value.code == "account_changed"
 
 
 # --- keys ---

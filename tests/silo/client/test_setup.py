@@ -54,7 +54,7 @@ async def test_the_password_opens_the_account(fresh: Home, liar: Liar, plan: Pla
     profile = await run(fresh, liar, plan, warnings)
     (body,) = sent
     assert plan.password not in str(body)
-    lock = Lock(**body["lock"])
+    lock = Lock(**body["locks"][0])
     secret = stretch(plan.password, lock_salt(lock), liar.silo, hash_bytes(profile.genesis))
     unlocked = open_lock(lock, secret, liar.silo, hash_bytes(profile.genesis), unb32_id(profile.user))
     assert unlocked.account.seed == fresh.secrets(profile, str).account
