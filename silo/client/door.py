@@ -26,6 +26,7 @@ from silo.crypto.channel import (
     END,
     HEAD,
     Destination,
+    Keys,
     Part,
     ReplyOpener,
     Request,
@@ -107,6 +108,8 @@ class Pin:
     silo: bytes
     identity: bytes
     """The identity's fingerprint, 32 bytes."""
+    spare: bytes | None = None
+    """The fingerprint of one that may take its place, and then does for good (SPEC 8.7)."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,8 @@ class Door:
         self._keys: list[Destination] = []
         self._cache_read = False
         self._identity: bytes | None = None
+        self.on_spare: Callable[[bytes], None] = lambda _: None
+        """Told the spare's Ed25519 public key when it is met, before anything else counts of what it says."""
         self._sent: dict[str, _Sent] = {}
         self._http = httpx.AsyncClient(
             # A first word may take minutes on a small machine; a silent network must still end.
@@ -424,7 +429,7 @@ class Door:
         self._take_keys(answer, nonce, asked)
 
     def _take_keys(self, answer: bytes, nonce: str | None, asked: int = 0) -> None:
-        keys = read_keys(answer, self._pin.silo, self._pin.identity, nonce, self.now())
+        keys = self._read_keys(answer, nonce)
         if nonce is not None:
             # Only an answer to our own nonce tells the time; one in a hint may be old. The silo spoke at some moment
             # between question and answer, however long somebody kept either: only what is outside them is apart.
@@ -438,6 +443,18 @@ class Door:
             with suppress(OSError):
                 write_private(self._cache, answer)
 
+    def _read_keys(self, answer: bytes, nonce: str | None) -> Keys:
+        """Keys as the pinned identity signed them, or its spare: then the former one counts no more."""
+        try:
+            return read_keys(answer, self._pin.silo, self._pin.identity, nonce, self.now())
+        except SiloError as error:
+            if error.code != "wrong_silo" or self._pin.spare is None:
+                raise
+        keys = read_keys(answer, self._pin.silo, self._pin.spare, nonce, self.now())
+        self.on_spare(keys.identity)
+        self._pin = Pin(self._pin.silo, self._pin.spare)
+        return keys
+
     def _take_hint(self, keys: Any) -> None:
         """Keys that came with `stale_key`: they count only as signed by the pinned identity."""
         self._keys = []
@@ -449,7 +466,7 @@ class Door:
         self._cache_read = True
         if self._cache is not None:
             with suppress(OSError, SiloError):
-                keys = read_keys(self._cache.read_bytes(), self._pin.silo, self._pin.identity, None, self.now())
+                keys = self._read_keys(self._cache.read_bytes(), None)
                 self._keys, self._identity = keys.destinations, keys.identity
 
 

@@ -32,7 +32,7 @@ from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, 
 from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
 from silo.crypto.keys import Enrolment, fingerprint, recipient_of
 from silo.crypto.locks import Manifest, device_secret, read_manifest
-from silo.crypto.opening import Opener, check_recipients, read_receipt
+from silo.crypto.opening import Opener, Receipt, check_recipients, read_receipt
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
 from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
@@ -126,6 +126,7 @@ class Session:
         self._signer = secrets.signer
         self._silo = id_bytes(profile.silo)
         self._user = id_bytes(profile.user)
+        self.door.on_spare = self._meet_spare
         self._account = secrets.account_key
         self._openers = [Opener(secrets.account)]
         self._devices: dict[str, Enrolment] | None = None
@@ -138,8 +139,7 @@ class Session:
         """The session of the device in `home`. Raises SiloError `no_identity`, `wrong_passphrase`, `bad_file`."""
         profile = home.read()
         secrets = home.secrets(profile, passphrase)
-        pin = Pin(id_bytes(profile.silo), fingerprint(profile.keyring().identity))
-        door = Door(profile.url, pin, now, warn, id_bytes(profile.device), secrets.signer, home.keys_path)
+        door = Door(profile.url, pin_of(profile), now, warn, id_bytes(profile.device), secrets.signer, home.keys_path)
         async with door:
             session = cls(home, profile, secrets, door, warn)
             session.warn_of_age(now())
@@ -246,6 +246,8 @@ class Session:
             fresh.append(signed)
         if not fresh:
             raise SiloError("stale", f"keyring {self.keyring.document.version} is missing from the silo")
+        # One that certifies nobody but an identity that was given up is not kept.
+        speaks = newest.identities([hash_bytes(one) for one in self.profile.former])[0]
         if _admins(newest) != _admins(self.keyring):
             self._warn(f"the silo's administrator keys changed with keyring {newest.document.version}")
 
@@ -254,13 +256,26 @@ class Session:
                 return profile
             if len(profile.keyrings) != newest.document.version - len(fresh):
                 raise SiloError("stale", "another command changed the keyrings meanwhile; try again")
-            return msgspec.structs.replace(
-                profile, keyrings=profile.keyrings + fresh, identity=newest.document.identity
-            )
+            return msgspec.structs.replace(profile, keyrings=profile.keyrings + fresh, identity=b32(speaks))
 
         self.profile = self.home.update(store)
         self.keyring = self.profile.keyring()
-        self.door.repin(Pin(self._silo, fingerprint(self.keyring.identity)))
+        self.door.repin(pin_of(self.profile))
+
+    def _meet_spare(self, spare: bytes) -> None:
+        """From now on the former identity is refused: it may be in other hands (SPEC 8.7)."""
+
+        def give_up(profile: Profile) -> Profile:
+            former = [b32(one) for one in profile.identities() if one != spare]
+            return msgspec.structs.replace(
+                profile, former=list(dict.fromkeys([*profile.former, *former])), identity=b32(spare)
+            )
+
+        self.profile = self.home.update(give_up)
+        self._warn(
+            "the silo speaks with its spare identity; the former one is refused from now on. Ask the administrator "
+            "whether it was restored, and for the next keyring"
+        )
 
     @staticmethod
     def _numbered(offered: list[SignedKeyring]) -> list[tuple[int, SignedKeyring]]:
@@ -277,9 +292,13 @@ class Session:
         # A receipt may be as old as the identity before; every one of them was certified.
         class Certified(msgspec.Struct):
             identity: str
+            spare: str | None
 
-        found = [msgspec.json.decode(one.document, type=Certified).identity for one in self.profile.keyrings]
-        return [hash_bytes(one) for one in dict.fromkeys(reversed(found))]
+        found: list[str] = []
+        for signed in reversed(self.profile.keyrings):
+            certified = msgspec.json.decode(signed.document, type=Certified)
+            found += [certified.identity, *([certified.spare] if certified.spare else [])]
+        return [hash_bytes(one) for one in dict.fromkeys(found)]
 
     # --- the log ---
 
@@ -540,10 +559,7 @@ class Session:
 
     def _check_receipt(self, kept: Kept) -> None:
         """The silo's word: this place, and sealed to the keys that were named and no others."""
-        try:
-            receipt = read_receipt(unb64(kept.receipt), self.keyring.identity)
-        except ValueError:
-            raise SiloError("forged", "receipt") from None
+        receipt = self._read_receipt(kept.receipt)
         recipients = [self._openers[0].fingerprint, self.keyring.vault.fingerprint]
         recipients += [extra.fingerprint for extra in self.keyring.extras(self.profile.user)]
         if (receipt.silo, receipt.user, receipt.index, b32(receipt.core_hash), b32(receipt.entry_hash)) != (
@@ -555,6 +571,13 @@ class Session:
         ):
             raise SiloError("forged", "the receipt is another record's")
         check_recipients(receipt, recipients)
+
+    def _read_receipt(self, spelled: str) -> Receipt:
+        """A receipt for what was written just now: only who may speak for the silo can have signed it."""
+        for identity in self.profile.identities():
+            with suppress(SiloError, ValueError):
+                return read_receipt(unb64(spelled), identity)
+        raise SiloError("forged", "receipt")
 
     async def _test_open(self, asked: _Asked, kept: Kept, heard: str, finish: Finish | None) -> Turn:
         """Open what the silo wrote of our own turn, and move the head to it. Without `finish` more may have been
@@ -650,6 +673,13 @@ async def _drain(stream: Stream) -> None:
     # The answer is complete: a connection that ends during the cover takes nothing away.
     with suppress(Broken):
         await stream.drain()
+
+
+def pin_of(profile: Profile) -> Pin:
+    """Who may speak for the silo, as the newest accepted keyring and what was given up since say it. Raises SiloError
+    `wrong_silo` for nobody."""
+    identity, *spare = (fingerprint(one) for one in profile.identities())
+    return Pin(id_bytes(profile.silo), identity, *spare)
 
 
 def key_mark(public: str) -> str:

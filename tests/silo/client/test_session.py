@@ -476,6 +476,80 @@ async def test_refreshing_finds_an_older_keyring_too(session: Session, liar: Lia
     assert caught.value.code == "stale"
 
 
+def spared(liar: Liar, admin: AdminKey) -> tuple[Signer, Signer]:
+    """Put a keyring in force that certifies a spare; gives the identity and the spare."""
+    spare = Signer()
+    liar.install(liar.next_keyring(admin, spare=b32(spare.public)))
+    return liar.identity, spare
+
+
+def speak(liar: Liar, identity: Signer) -> None:
+    """The silo has been started with that identity."""
+    liar.identity = identity
+    liar.keys = [liar.new_key()]
+
+
+async def test_the_spare_takes_the_identity_s_place_for_good(enter, liar: Liar, plan: Plan, warnings: list[str]):
+    identity, spare = spared(liar, admin_of(plan))
+    session = await enter()
+    await chat(session, "one")
+    assert warnings == []
+    speak(liar, spare)
+    await chat(session, "two")
+    assert [text for text in warnings if "spare identity" in text] == warnings
+    assert len(warnings) == 1
+    assert (session.profile.former, session.profile.identity) == ([b32(identity.public)], b32(spare.public))
+    # What the former one signed before stays good, and it can say nothing new.
+    assert [one.error for one in await (await enter()).history()] == [None, None]
+    speak(liar, identity)
+    for again in (session, await enter()):
+        assert (await failure(again)).code == "wrong_silo"
+    assert len(liar.records) == 2
+    speak(liar, spare)
+    await chat(await enter(), "three")
+    assert len(warnings) == 1
+
+
+async def test_the_former_identity_signs_no_more_receipts(session: Session, liar: Liar, plan: Plan):
+    identity, spare = spared(liar, admin_of(plan))
+    await session.refresh()
+    speak(liar, spare)
+    liar.receipt_signer = identity
+    assert (await failure(session)).code == "forged"
+
+
+async def test_the_next_keyring_drops_the_former_identity(enter, liar: Liar, plan: Plan):
+    admin = admin_of(plan)
+    identity, spare = spared(liar, admin)
+    session = await enter()
+    await session.refresh()
+    speak(liar, spare)
+    await session.refresh()
+    # One that brings the former back, and it alone, is not kept.
+    kept = liar.chain, liar.keyring
+    liar.chain = [*liar.chain]
+    liar.install(liar.next_keyring(admin, spare=None))
+    with pytest.raises(SiloError) as caught:
+        await session.refresh()
+    assert caught.value.code == "wrong_silo"
+    assert session.keyring.document.version == 2
+    liar.chain, liar.keyring = kept
+    third = Signer()
+    liar.install(liar.next_keyring(admin, identity=b32(spare.public), spare=b32(third.public)))
+    again = await enter()
+    await again.refresh()
+    assert again.keyring.document.version == 3
+    speak(liar, third)
+    await chat(again, "four")
+    assert again.profile.former == [b32(identity.public), b32(spare.public)]
+
+
+async def test_a_spare_that_no_keyring_certifies_is_another_silo(session: Session, liar: Liar):
+    speak(liar, Signer())
+    assert (await failure(session)).code in ("wrong_silo", "stale_key")
+    assert session.profile.former == []
+
+
 async def test_a_keyring_that_grew_old_is_told(enter, liar: Liar, plan: Plan, warnings: list[str]):
     liar.install(liar.next_keyring(admin_of(plan), time=liar.now() - 400 * 86_400_000))
     await (await enter()).refresh()
