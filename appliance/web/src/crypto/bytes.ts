@@ -40,9 +40,7 @@ export function random(size: number): Bytes {
 
 /** 4 bytes, big-endian. */
 export function u32(number: number): Bytes {
-  const out = new Uint8Array(4)
-  new DataView(out.buffer).setUint32(0, number)
-  return out
+  return Uint8Array.of(number >>> 24, number >>> 16, number >>> 8, number)
 }
 
 /** 8 bytes, big-endian. */

@@ -81,7 +81,7 @@ export class Pile {
   add(piece: Uint8Array): void {
     if (this.#end + piece.length > this.#data.length) {
       const held = this.#data.subarray(this.#start, this.#end)
-      const room = 2 * (held.length + piece.length)
+      const room = held.length ? 2 * (held.length + piece.length) : piece.length
       this.#data = room > this.#data.length ? zeros(room) : this.#data
       this.#data.set(held)
       this.#end -= this.#start
@@ -126,6 +126,7 @@ abstract class Opener {
   }
 
   protected abstract lengthFits(length: number): boolean
+  protected abstract likelyLast(length: number): boolean
   /** What of one authentic plaintext may be released now. */
   protected abstract took(plaintext: Bytes): Bytes
 
@@ -179,8 +180,9 @@ abstract class Opener {
 
   async #open(sealed: Bytes): Promise<Bytes> {
     this.#key ??= await aesKey(this.#secret)
-    // Whether a frame is the last one is told by which nonce opens it.
-    for (const last of [false, true]) {
+    // Whether a frame is the last one is told by which nonce opens it; the likelier one first.
+    const likely = this.likelyLast(sealed.length)
+    for (const last of [likely, !likely]) {
       const plaintext = await aesOpen(this.#key, nonce(this.#counter, last), sealed, this.#context)
       if (plaintext) {
         this.#counter += 1
@@ -232,6 +234,10 @@ export class WholeOpener extends Opener {
     return TAG < length && length <= FRAME + TAG
   }
 
+  protected override likelyLast(length: number): boolean {
+    return length < FRAME + TAG
+  }
+
   protected override took(plaintext: Bytes): Bytes {
     if (plaintext.length !== FRAME && !this.ended) {
       throw this.fail('payload_failure')
@@ -262,6 +268,10 @@ export class WholeOpener extends Opener {
 export class ReplyFrames extends Opener {
   protected override lengthFits(length: number): boolean {
     return (length - TAG) % STEP === 0 && STEP + TAG <= length && length <= FRAME + TAG
+  }
+
+  protected override likelyLast(): boolean {
+    return false
   }
 
   protected override took(plaintext: Bytes): Bytes {

@@ -97,25 +97,38 @@ export class Signer {
   }
 }
 
-const P = 2n ** 255n - 19n
-const L = 2n ** 252n + 27742317777372353535851937790883648493n
+// Numbers of 32 bytes, little-endian as in a signature, in hexadecimal.
+const P = `ed${'ff'.repeat(30)}7f`
+const L = 'edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010'
 // y of the points with 8P = 0; of each both signs of x are of small order.
 const SMALL_ORDER = new Set([
-  0n,
-  1n,
-  P - 1n,
-  2707385501144840649318225287225658788936804267575313519463743609750303402022n,
-  55188659117513257062467267217118295137698188065244968500265048394206261417927n,
+  '00'.repeat(32),
+  `01${'00'.repeat(31)}`,
+  `ec${'ff'.repeat(30)}7f`,
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
 ])
 
-function littleEndian(data: Uint8Array): bigint {
-  return [...data].reduceRight((number, byte) => (number << 8n) | BigInt(byte), 0n)
+function hex(data: Uint8Array): string {
+  let out = ''
+  for (const byte of data) out += (byte < 16 ? '0' : '') + byte.toString(16)
+  return out
+}
+
+// Nothing secret is compared here.
+function isBelow(number: Uint8Array, limit: string): boolean {
+  for (let at = 31; at >= 0; at--) {
+    const digit = parseInt(limit.slice(2 * at, 2 * at + 2), 16)
+    if (number[at] !== digit) return number[at]! < digit
+  }
+  return false
 }
 
 // What WebCrypto leaves open and libsodium refuses (SPEC 2.4).
 function isAcceptable(point: Uint8Array): boolean {
-  const y = littleEndian(point) & (2n ** 255n - 1n)
-  return y < P && !SMALL_ORDER.has(y)
+  const y = point.slice()
+  y[31]! &= 0x7f // the sign of x
+  return isBelow(y, P) && !SMALL_ORDER.has(hex(y))
 }
 
 /** `forged` unless `publicKey` signed label and fields. The rules are libsodium's (SPEC 2.4): cofactorless; a
@@ -136,16 +149,23 @@ export async function isSigned(publicKey: Bytes, signature: Bytes, said: Bytes):
   return (
     publicKey.length === SIGN_SIZE &&
     signature.length === SIGNATURE_SIZE &&
-    littleEndian(signature.subarray(32)) < L &&
+    isBelow(signature.subarray(32), L) &&
     isAcceptable(publicKey) &&
     isAcceptable(signature.subarray(0, 32)) &&
     (await webVerify(publicKey, signature, said))
   )
 }
 
+// A log's receipts are all signed by one key, so the last one is kept.
+let last: { readonly mark: string; readonly key: CryptoKey } | undefined
+
 async function webVerify(publicKey: Bytes, signature: Bytes, said: Bytes): Promise<boolean> {
+  const mark = hex(publicKey)
   try {
-    const key = await crypto.subtle.importKey('raw', publicKey, 'Ed25519', true, ['verify'])
+    const known = last
+    const key =
+      known?.mark === mark ? known.key : await crypto.subtle.importKey('raw', publicKey, 'Ed25519', true, ['verify'])
+    last = { mark, key }
     return await crypto.subtle.verify('Ed25519', key, signature, said)
   } catch {
     return false // some engines look at the key when they take it: it is off the curve
