@@ -1,18 +1,34 @@
 """Each language opens what the other has sealed, signed and written."""
 
+import json
 import secrets
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from silo.crypto import _hpke, channel, labels
 from silo.crypto.bags import BagPlace
 from silo.crypto.channel import BODY, END, HEAD, Header, Seen, TransportKey, part
+from silo.crypto.directory import SignedEntry, read_entry
 from silo.crypto.encoding import b32, b64, unb64
 from silo.crypto.keyfile import read_admin_key, write_admin_key
-from silo.crypto.keys import AdminKey, Recipient, Signer, fingerprint, recipient_of, verify
+from silo.crypto.keyring import first_keyring, verify_chain
+from silo.crypto.keys import AccountKey, AdminKey, Recipient, Signer, fingerprint, recipient_of, verify
+from silo.crypto.locks import (
+    Lock,
+    SignedManifest,
+    device_secret,
+    lock_salt,
+    prf_secret,
+    read_manifest,
+    recovery_secret,
+    stretch,
+)
 from silo.crypto.opening import Opener, open_sealed
+from silo.crypto.rotation import Rotation, check_next, read_rotation
 from silo.crypto.sealing import TurnPlace, check_turn
+from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
 from tests.node import Peer
 
@@ -127,3 +143,57 @@ def test_both_read_each_others_key_files(peer: Peer, passphrase: str | None):
     ours = write_admin_key(key, "for somebody", passphrase)
     assert theirs.splitlines()[:3] == ours.splitlines()[:3]
     assert unb64(peer.ask(do="read-key", text=ours, **said)) == key.seed
+
+
+def test_their_account_opens_and_rotates(peer: Peer):
+    old, new, device, secret, genesis = AccountKey(), AccountKey(), Signer(), secrets.token_bytes(32), bytes(range(32))
+    made = peer.ask(
+        do="account",
+        silo=SILO,
+        user=USER,
+        genesis=genesis,
+        device=DEVICE,
+        secret=secret,
+        seed=device.seed,
+        old=old.seed,
+        next=new.seed,
+        password="a pelican’s ﬁsh",
+    )
+    given = [msgspec.convert(one, Lock, strict=True) for one in made["locks"]]
+    assert [lock.kind for lock in given] == ["password", "recovery", "prf", "device"]
+    keys = [
+        stretch("a pelican’s ﬁsh", lock_salt(given[0]), SILO, genesis),
+        recovery_secret(secret, SILO, genesis),
+        prf_secret(secret, SILO, genesis),
+        device_secret(secret),
+    ]
+    for lock, key in zip(given, keys, strict=True):
+        opened = open_lock(lock, key, SILO, genesis, USER, accepted=old.fingerprint)
+        assert [one.seed for one in opened.keys] == [old.seed]
+    before = read_manifest(msgspec.convert(made["manifest"], SignedManifest, strict=True), old, SILO, USER, 1)
+    assert [one.id for one in before.locks] == [lock.id for lock in given]
+
+    rotation = msgspec.convert(made["rotation"], Rotation, strict=True)
+    rotated, enrolled = read_rotation(rotation, SILO, USER, old.signer.public)
+    assert (enrolled.device, rotated.new, rotated.time) == (DEVICE, new.fingerprint, 6)
+    after = [msgspec.convert(one, Lock, strict=True) for one in made["after"]["locks"]]
+    manifest = read_manifest(msgspec.convert(made["after"]["manifest"], SignedManifest, strict=True), new, SILO, USER)
+    check_next(rotated, before, manifest)
+    assert [lock.kind for lock in after] == ["password", "recovery", "device"]
+    for lock, key in zip(after, [keys[0], keys[1], keys[3]], strict=True):
+        opened = open_lock(lock, key, SILO, genesis, USER, [rotation], old.fingerprint)
+        assert ([one.seed for one in opened.keys], opened.manifest) == ([new.seed, old.seed], 2)
+
+    rotations = json.dumps([made["rotation"]])
+    asked = {"rotations": rotations, "silo": SILO, "user": USER, "account": old.fingerprint}
+    assert peer.ask(do="follow", **asked, sign=old.signer.public) == [b64(new.fingerprint), b64(new.signer.public)]
+    assert peer.ask(do="follow", **asked, sign=new.signer.public) == {"refused": "forged"}
+
+
+def test_their_directory_entry_is_one(peer: Peer):
+    admin, account = AdminKey(), AccountKey()
+    keyring = verify_chain([first_keyring(admin, "admin", SILO, bytes(32), 5)], SILO, admin.public.fingerprint)
+    asked = {"silo": SILO, "user": USER, "account": account.fingerprint, "sign": account.signer.public}
+    theirs = msgspec.convert(peer.ask(do="entry", seed=admin.seed, **asked), SignedEntry, strict=True)
+    entry = read_entry(theirs, keyring)
+    assert (entry.user, entry.account, entry.sign, entry.time) == (USER, account.fingerprint, account.signer.public, 7)

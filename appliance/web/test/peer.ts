@@ -3,14 +3,17 @@
 
 import { createInterface } from 'node:readline'
 
-import { utf8 } from '../src/crypto/encoding.ts'
-import { b64, hashBytes, unb64 } from '../src/crypto/encoding.ts'
+import { signEntry } from '../src/crypto/directory.ts'
+import { b64, hashBytes, unb64, utf8 } from '../src/crypto/encoding.ts'
 import { sealBag } from '../src/crypto/bags.ts'
 import { type ReplyOpener, newRequest, part, sealRequest } from '../src/crypto/channel.ts'
 import * as hpke from '../src/crypto/hpke.ts'
 import { readAdminKey, writeAdminKey } from '../src/crypto/keyfile.ts'
 import * as keys from '../src/crypto/keys.ts'
+import * as labels from '../src/crypto/labels.ts'
+import * as locks from '../src/crypto/locks.ts'
 import { openSealed } from '../src/crypto/opening.ts'
+import { follow, makeRotation, nextLocks } from '../src/crypto/rotation.ts'
 import { signTurn } from '../src/crypto/sealing.ts'
 import { signTombstone } from '../src/crypto/tombstones.ts'
 import { SiloError } from '../src/errors.ts'
@@ -68,6 +71,44 @@ const DO: Readonly<Record<string, (job: Job) => Promise<unknown>>> = {
     const place = { silo: bytes(job, 'silo'), user: bytes(job, 'user'), thread: bytes(job, 'thread'), version: 3, at: 9, entry: bytes(job, 'entry') }
     const held = new Map([[4n, bytes(job, 'one')], [9n, bytes(job, 'two')]])
     return b64(await sealBag(place, held, await keys.Recipient.of(bytes(job, 'public'))))
+  },
+
+  /** An account with a lock of each kind, and what a rotation of its key leaves. */
+  account: async (job) => {
+    const [silo, user, genesis, secret] = [bytes(job, 'silo'), bytes(job, 'user'), bytes(job, 'genesis'), bytes(job, 'secret')]
+    const old = await keys.AccountKey.from(bytes(job, 'old'))
+    const next = await keys.AccountKey.from(bytes(job, 'next'))
+    const signer = await keys.Signer.from(bytes(job, 'seed'))
+    const others = [
+      await locks.recoverySecret(secret, silo, genesis),
+      await locks.prfSecret(secret, silo, genesis),
+      locks.deviceSecret(secret),
+    ]
+    const made = [await locks.makePasswordLock(job['password']!, old, silo, genesis, user)]
+    for (const [at, one] of others.entries()) {
+      made.push(await locks.makeLock(one, new Uint8Array(16).fill(at), old, silo, genesis, user))
+    }
+    const manifest = await locks.stateManifest(old, silo, user, 1, made)
+    const read = await locks.readManifest(manifest, old, silo, user, 1)
+    const device = { silo, user, device: bytes(job, 'device'), sign: signer.public, seal: next.recipient.public, time: 5n }
+    const statement = keys.enrolmentStatement(device)
+    const signature = await signer.sign(labels.ENROLMENT, statement)
+    const vouch = await old.vouch(statement, signature)
+    const enrolment = { statement: b64(statement), signature: b64(signature), vouch: b64(vouch) }
+    const rotation = await makeRotation(old, next, signer, enrolment, 2, silo, user, 6)
+    const after = await nextLocks(made, read, next, genesis, [made[2]!.id])
+    return { locks: made, manifest, rotation, after }
+  },
+
+  follow: async (job) => {
+    const rotations = JSON.parse(job['rotations']!)
+    const last = await follow(rotations, bytes(job, 'silo'), bytes(job, 'user'), bytes(job, 'account'), bytes(job, 'sign'))
+    return [b64(last.account), b64(last.sign)]
+  },
+
+  entry: async (job) => {
+    const admin = await keys.AdminKey.from(bytes(job, 'seed'))
+    return signEntry(admin, { silo: bytes(job, 'silo'), user: bytes(job, 'user'), account: bytes(job, 'account'), sign: bytes(job, 'sign'), time: 7n })
   },
 
   'write-key': async (job) => writeAdminKey(await keys.AdminKey.from(bytes(job, 'seed')), job['comment']!, job['passphrase'] ?? null),
