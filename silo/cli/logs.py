@@ -1,5 +1,6 @@
 """`silo logs`: my history, opened on this device."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from click.core import ParameterSource
 
 from silo.cli import screen
 from silo.cli.common import json_option, now, passphrase_option, run, session
-from silo.client.history import Opened, Turn
+from silo.client.history import Deleted, Opened, Turn
 from silo.errors import PARTLY, SiloError
 
 
@@ -90,15 +91,29 @@ def _as_json(one: Opened) -> dict[str, Any]:
             "finish": turn.reply.finish,
             "usage": {"prompt": turn.reply.prompt_tokens, "completion": turn.reply.completion_tokens},
         }
+    if one.deleted is not None:
+        line["deleted"] = deleted_json(one.deleted)
     if one.error is not None:
         line["error"] = one.error.code
     return line
 
 
+def deleted_json(gone: Deleted) -> dict[str, Any]:
+    """Who deleted it, and the silo's word that it is gone."""
+    said = gone.receipt
+    receipt = {"time": said.time, "until": said.until, "also": list(said.also)} if said else None
+    return {"device": gone.device, "time": gone.time, "receipt": receipt}
+
+
+def _gone(gone: Deleted) -> str:
+    by = f"device {gone.device[:8]}…" if gone.device else "the silo's retention policy"
+    return f"deleted by {by} on {datetime.fromtimestamp(gone.time / 1000).astimezone():%Y-%m-%d %H:%M}"
+
+
 def _short(found: list[Opened]) -> None:
     rows = []
     for one in found:
-        text = " ".join(_asked(one.turn).split()) if one.turn else ""
+        text = _gone(one.deleted) if one.deleted else " ".join(_asked(one.turn).split()) if one.turn else ""
         cut = text if len(text) <= 60 else text[:59] + "…"
         rows.append((str(one.entry.index), screen.when(one.entry.time, now()), one.entry.thread, cut))
     if rows:
@@ -108,13 +123,16 @@ def _short(found: list[Opened]) -> None:
 def _long(found: list[Opened]) -> None:
     thread = None
     for one in found:
-        if one.turn is None:
+        if one.turn is None and one.deleted is None:
             continue
         if one.entry.thread != thread:
             if thread is not None:
                 screen.answer("")
             thread = one.entry.thread
             screen.heading(f"chat {thread}", screen.when(one.entry.time, now()))
+        if one.turn is None:
+            screen.note(f"turn {one.entry.index}: {_gone(one.deleted)}" if one.deleted else "")
+            continue
         screen.answer("")
         for message in one.turn.asked.messages:
             screen.quoted(message.content, message.role)

@@ -13,7 +13,7 @@ import click
 from click_default_group import DefaultGroup
 
 from silo import __version__
-from silo.cli import chat, init, logs, models, prompt, recover, screen, status
+from silo.cli import chat, delete, init, logs, models, prompt, recover, screen, status
 from silo.errors import USAGE, SiloError
 
 INTERRUPTED = 130
@@ -109,7 +109,16 @@ def cli() -> None:
     """
 
 
-for verb in (prompt.prompt, chat.chat, init.init, logs.logs, models.models, recover.recover, status.status):
+for verb in (
+    prompt.prompt,
+    chat.chat,
+    delete.delete,
+    init.init,
+    logs.logs,
+    models.models,
+    recover.recover,
+    status.status,
+):
     cli.add_command(verb)
 
 

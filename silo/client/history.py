@@ -4,15 +4,28 @@ Nothing of a record counts before its wrap, commitment, frames, receipt, place i
 device's signature fit each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from silo.crypto.encoding import b32, hash_bytes, id_bytes, read_json, unb64
+from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Enrolment, check_vouch, read_enrolment
-from silo.crypto.opening import Envelope, Log, OpenedRecord, Opener, open_record
+from silo.crypto.opening import Envelope, Log, OpenedRecord, Opener, open_record, open_with_key
 from silo.crypto.sealing import KIND_TURN, TurnPlace, check_turn
+from silo.crypto.tombstones import NOBODY, Deletion, Erased, Tombstone, check_deletion, check_tombstone
 from silo.errors import SiloError
-from silo.messages import Enrolled, ExportEnrolment, LogEntry, Message, Record, Reply, TurnContent, TurnText
+from silo.messages import (
+    Enrolled,
+    ExportEnrolment,
+    ExportTombstone,
+    Gone,
+    LogEntry,
+    Message,
+    Record,
+    Reply,
+    TurnContent,
+    TurnText,
+)
 
 
 @dataclass(frozen=True)
@@ -35,12 +48,24 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Deleted:
+    """What is known of a record that was deleted: a valid tombstone stands in its place."""
+
+    device: str | None
+    """Which of the user's devices deleted it; None: the policy did."""
+    time: int
+    receipt: Deletion | None
+    """The silo's word that the bytes are gone; None: not given yet."""
+
+
+@dataclass(frozen=True)
 class Opened:
-    """A record as the log names it: its turn, or why there is none."""
+    """A record as the log names it: its turn, who deleted it, or why there is neither."""
 
     entry: LogEntry
     turn: Turn | None
     error: SiloError | None
+    deleted: Deleted | None = None
 
 
 def envelope_of(record: Record) -> Envelope:
@@ -131,6 +156,38 @@ def read_turn(opened: OpenedRecord, devices: dict[str, Enrolment] | None) -> Tur
     )
 
 
+def open_keyed(envelope: Envelope, key: bytes, silo: bytes, user: bytes, identities: Iterable[bytes]) -> OpenedRecord:
+    """As `open_certified`, with the record key at hand: commitment and receipt judge it (SPEC 7.8)."""
+    error = SiloError("forged")
+    for identity in identities:
+        try:
+            return open_with_key(envelope, key, silo, user, identity)
+        except SiloError as failure:
+            if failure.code != "forged":
+                raise
+            error = failure
+    raise error
+
+
+def read_gone(
+    gone: Gone | ExportTombstone,
+    erased: Erased,
+    keyrings: Iterable[Keyring],
+    devices: dict[str, Enrolment],
+    identities: Iterable[bytes],
+) -> tuple[Tombstone, Deleted]:
+    """The tombstone for a record that the log names. Raises SiloError `forged` unless it is a valid one (SPEC 7.7)."""
+    try:
+        statement, signature = unb64(gone.statement), unb64(gone.signature)
+        receipt = unb64(gone.receipt) if gone.receipt is not None else None
+    except ValueError:
+        raise SiloError("forged", "the tombstone is damaged") from None
+    keys = {id_bytes(device): [enrolment.sign] for device, enrolment in devices.items()}
+    tombstone = check_tombstone(statement, signature, erased, keyrings, keys)
+    said = check_deletion(receipt, statement, identities) if receipt is not None else None
+    return tombstone, Deleted(b32(tombstone.who) if tombstone.who != NOBODY else None, tombstone.time, said)
+
+
 class Walk:
     """A user's log as it is handed out: every entry chained to the one before, none accepted twice."""
 
@@ -159,14 +216,17 @@ class Walk:
             raise SiloError("forged", f"the log differs at {at}")
 
 
-def ancestry(turns: list[Turn]) -> list[Turn]:
-    """The last turn of a thread and those whose context it used, oldest first.
+def ancestry(turns: list[Turn], deleted: Container[str] = ()) -> list[Turn]:
+    """The last turn of a thread and those whose context it used, oldest first, back to one that was `deleted` (core
+    hashes) where there is one.
 
     Raises SiloError `forged` where one of them is missing.
     """
     by_core = {turn.core: turn for turn in turns}
     line = turns[-1:]
     while line and (parent := line[0].parent) is not None:
+        if parent not in by_core and parent in deleted:
+            break
         if parent not in by_core:
             raise SiloError("forged", "a turn names one before it that is not there")
         line.insert(0, by_core[parent])

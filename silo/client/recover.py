@@ -19,7 +19,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from silo.client.history import Turn, Voucher, envelope_of, open_certified, read_device, read_turn
+from silo.client.history import (
+    Deleted,
+    Turn,
+    Voucher,
+    envelope_of,
+    open_certified,
+    read_device,
+    read_gone,
+    read_turn,
+)
 from silo.client.inert import inert
 from silo.crypto.directory import Entry, newest, read_entry
 from silo.crypto.encoding import Count, Id, b32, hash_bytes, id_bytes, parse_json, read_json, unb64
@@ -39,6 +48,7 @@ from silo.crypto.opening import (
 )
 from silo.crypto.rotation import Rotation, follow
 from silo.crypto.sealing import core_hash, log_entry
+from silo.crypto.tombstones import read_tombstone
 from silo.errors import SiloError
 from silo.messages import (
     ExportEnd,
@@ -48,6 +58,7 @@ from silo.messages import (
     ExportRecord,
     ExportRotation,
     ExportSilo,
+    ExportTombstone,
     ExportUser,
     Heads,
     Record,
@@ -105,6 +116,8 @@ class _Person:
     """device -> time"""
     entries: dict[int, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
     """index -> previous, thread and core hash as the record says them"""
+    gone: dict[int, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
+    """index -> thread, core hash and entry hash of what was deleted"""
     opened: int = 0
     failed: int = 0
     threads: set[str] = field(default_factory=set)
@@ -133,6 +146,8 @@ class Report:
     cut: str
     """What is wrong with the export's end; empty where its last line is there."""
     opened: int
+    deleted: int
+    """How many records have a valid tombstone in their place."""
     users: list[dict[str, Any]]
     faults: list[Fault]
 
@@ -150,6 +165,7 @@ class Report:
             "promised": self.promised,
             "cut": self.cut,
             "opened": self.opened,
+            "deleted": self.deleted,
             "users": self.users,
             "faults": [{**vars(fault)} for fault in self.faults],
         }
@@ -163,6 +179,7 @@ class _Recovery:
         self._out = out
         self._silo: ExportSilo | None = None
         self._keyring: Keyring | None = None
+        self._accepted: list[Keyring] = []
         self._trust = "listed"
         self._identities: list[bytes] = []
         self._openers: dict[bytes, Opener] = {}
@@ -194,6 +211,8 @@ class _Recovery:
             kind = _kind(line, number)
             if kind == "record":
                 self._take_record(line)
+            elif kind == "tombstone":
+                self._take_tombstone(_read(line, ExportTombstone, number))
             elif kind == "keyring":
                 self._keyrings += 1
                 self._take_keyring(_read(line, ExportKeyring, number).signed)
@@ -246,6 +265,7 @@ class _Recovery:
             self._fault("keyring", error)
             return
         self._keyring = keyring
+        self._accepted.append(keyring)
         if signed.signer == mine:
             self._trust = "genesis" if b32(keyring.genesis) == mine else "signed"
         self._identities = list(dict.fromkeys([keyring.identity, *self._identities]))
@@ -340,6 +360,27 @@ class _Recovery:
         if doubt:
             self._fault("record", doubt, line.user, line.index, opened=True)
         _write_turn(self._out, line.user, turn, doubt)
+
+    def _take_tombstone(self, line: ExportTombstone) -> None:
+        """What stands for a deleted record. Its place in the log is checked at the end, with all others."""
+        if not self._checked:
+            self._check_keyrings()
+        person = self._person(line.user)
+        try:
+            erased = read_tombstone(unb64(line.statement)).erased
+            if (erased.silo, erased.user, erased.index) != (self._silo_id, id_bytes(line.user), line.index):
+                raise SiloError("forged", "the tombstone is another record's")
+            if line.index in person.entries or line.index in person.gone:
+                raise SiloError("replay", "this place in the log is taken")
+            tombstone, deleted = read_gone(line, erased, self._accepted, person.devices, self._identities)
+        except (SiloError, ValueError) as error:
+            failure = error if isinstance(error, SiloError) else SiloError("forged", "the tombstone is damaged")
+            self._fault("record", failure, line.user, line.index)
+            return
+        if deleted.device and tombstone.time > person.revoked.get(deleted.device, tombstone.time):
+            self._fault("record", SiloError("forged", "its device had been revoked"), line.user, line.index)
+        person.gone[line.index] = (id_bytes(line.thread), erased.core_hash, erased.entry_hash)
+        _write_gone(self._out, line, deleted)
 
     def _check_keyrings(self) -> None:
         self._checked = True
@@ -466,11 +507,12 @@ class _Recovery:
             self._check_keyrings()
         self._line = 0
         heads: dict[str, UserHead] = {}
-        promised = max(self._records, sum(person.last for person in self._people.values()))
+        deleted = sum(len(person.gone) for person in self._people.values())
+        promised = max(self._records, sum(person.last for person in self._people.values()) - deleted)
         try:
             heads = self._heads()
             # The number in the last line is nobody's word; the heads are signed.
-            promised = sum(head.at for head in heads.values())
+            promised = sum(head.at for head in heads.values()) - deleted
         except SiloError as error:
             self._fault("export", error)
             promised = max(promised, self._end.records if self._end else 0)
@@ -486,6 +528,7 @@ class _Recovery:
                 "threads": len(person.threads),
                 "opened": person.opened,
                 "failed": person.failed,
+                "deleted": len(person.gone),
             }
             for user, person in self._people.items()
         ]
@@ -501,6 +544,7 @@ class _Recovery:
             promised=max(promised, self._opened),
             cut=self._cut,
             opened=self._opened,
+            deleted=deleted,
             users=users,
             faults=self.faults,
         )
@@ -541,7 +585,11 @@ class _Recovery:
     def _check_log(self, user: str, person: _Person, head: UserHead | None) -> None:
         log = Log(self._silo_id, id_bytes(user))
         last = head.at if head else 0
-        for index in sorted(person.entries):
+        for index in sorted(person.entries | person.gone):
+            if index in person.gone:
+                log = self._step_over(log, user, index, *person.gone[index])
+                self._check_head(log, user, head)
+                continue
             previous, thread, hashed = person.entries[index]
             if index != log.at + 1:
                 self._fault("log", _missing(log.at + 1, index - 1), user, index)
@@ -550,10 +598,24 @@ class _Recovery:
                 self._fault("log", SiloError("forged", f"entry {index} follows another than {index - 1}"), user, index)
                 log = Log(self._silo_id, id_bytes(user), index - 1, previous)
             log.step(index, thread, hashed)
-            if head and index == head.at and b32(log.hash) != head.hash:
-                self._fault("log", SiloError("forged", f"the silo's head differs at {index}"), user, index)
+            self._check_head(log, user, head)
         if head and log.at < last:
             self._fault("log", _missing(log.at + 1, last), user, last)
+
+    def _check_head(self, log: Log, user: str, head: UserHead | None) -> None:
+        if head and log.at == head.at and b32(log.hash) != head.hash:
+            self._fault("log", SiloError("forged", f"the silo's head differs at {log.at}"), user, log.at)
+
+    def _step_over(self, log: Log, user: str, index: int, thread: bytes, core: bytes, entry: bytes) -> Log:
+        """The log behind a deleted record, whose tombstone says what its entry was."""
+        if index != log.at + 1:
+            self._fault("log", _missing(log.at + 1, index - 1), user, index)
+            return Log(self._silo_id, id_bytes(user), index, entry)
+        log.step(index, thread, core)
+        if log.hash != entry:
+            self._fault("log", SiloError("forged", f"the tombstone of entry {index} is another log's"), user, index)
+            return Log(self._silo_id, id_bytes(user), index, entry)
+        return log
 
 
 def _missing(first: int, last: int) -> SiloError:
@@ -650,6 +712,17 @@ def _write_turn(out: Path, user: str, turn: Turn, doubt: SiloError | None) -> No
     page.append(f"**{turn.reply.model}** ({turn.reply.finish})\n\n{turn.reply.content}\n")
     # The page may be shown in a terminal; what was said to the letter stands in the other file.
     _append(stem.with_suffix(".md"), inert("\n".join(page) + "\n"))
+
+
+def _write_gone(out: Path, line: ExportTombstone, deleted: Deleted) -> None:
+    stem = out / line.user / line.thread
+    when = datetime.fromtimestamp(deleted.time / 1000, UTC)
+    entry = {"index": line.index, "thread": line.thread, "deleted": {"device": deleted.device, "time": deleted.time}}
+    _append(stem.with_suffix(".jsonl"), json.dumps(entry) + "\n")
+    page = [] if stem.with_suffix(".md").exists() else [f"# Chat {line.thread}\n"]
+    by = f"device {deleted.device}" if deleted.device else "the retention policy"
+    page.append(f"## {line.index}\n\n> Deleted by {by} on {when:%Y-%m-%d %H:%M:%S} UTC.\n")
+    _append(stem.with_suffix(".md"), "\n".join(page) + "\n")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -9,13 +9,14 @@ import codecs
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 
 from silo.client.door import Broken, Door, Pin, Refused, Stream, Trust, Unanswered, named, refusal_of
 from silo.client.history import (
+    Deleted,
     Opened,
     Turn,
     Voucher,
@@ -23,23 +24,29 @@ from silo.client.history import (
     ancestry,
     envelope_of,
     open_certified,
+    open_keyed,
     read_device,
+    read_gone,
     read_turn,
 )
 from silo.client.home import Home, Last, Profile, Secrets, Warn
+from silo.crypto.bags import BagPlace, seal_bag
 from silo.crypto.channel import Request, Seen
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, write_json
 from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
 from silo.crypto.keys import Enrolment, fingerprint, recipient_of
 from silo.crypto.locks import Manifest, device_secret, read_manifest
-from silo.crypto.opening import Opener, Receipt, check_recipients, read_receipt
+from silo.crypto.opening import Opener, Receipt, check_recipients, read_receipt, unwrap
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from silo.crypto.tombstones import USER, Erased, Tombstone, sign_tombstone
 from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
 from silo.messages import (
+    Bag,
     ChatEnd,
     Enrolments,
     Finish,
+    Gone,
     HistoryPage,
     Kept,
     Keyrings,
@@ -49,6 +56,7 @@ from silo.messages import (
     Me,
     Message,
     Models,
+    NewTombstone,
     Options,
     Record,
     TurnState,
@@ -56,6 +64,7 @@ from silo.messages import (
     Usage,
     read_answer,
 )
+from silo.messages import Deleted as DeletedNow
 
 AGREE = 3
 """How often a request is sent again after the silo's and the device's knowledge were brought together."""
@@ -69,6 +78,8 @@ PROVOKED = ("bad_request", "too_large", "clock")
 """Refusals that somebody on the way can bring about by sending the same header again, later or with another body, after
 the request itself ran."""
 UNKNOWN = "somebody on the way may have said so; whether the turn was kept stands in: silo logs"
+DELETED_AT_ONCE = 200
+"""Records that one request deletes."""
 PAGE = 100
 LOG_PAGE = 5_000
 
@@ -99,6 +110,17 @@ class End:
     error: SiloError | None
     opened: Turn | None
     """The turn as it was opened from what the silo wrote; None where that was not possible."""
+
+
+@dataclass
+class _Bag:
+    """A thread's key bag while the thread is read."""
+
+    thread: str
+    version: int
+    keys: dict[int, bytes] = field(default_factory=dict, repr=False)
+    """index -> record key"""
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -360,34 +382,48 @@ class Session:
         walk = await self.walk()
         self._move(walk)
         wanted = [entry for entry in walk.entries if thread in (None, entry.thread)]
-        wanted = wanted[len(wanted) - count :] if count is not None and count < len(wanted) else wanted
+        whole = count is None or count >= len(wanted)
+        wanted = wanted if whole or count is None else wanted[len(wanted) - count :]
         if not wanted:
             return []
         devices = await self.devices()
         records = await self._records(wanted, thread)
-        return [self._open(entry, records.get(entry.index), walk, devices) for entry in wanted]
+        bag = await self._bag(thread, walk) if thread is not None else None
+        opened = [self._open(entry, records.get(entry.index), walk, devices, bag) for entry in wanted]
+        if bag is not None and whole:
+            await self._renew(bag, opened, walk)
+        return opened
 
-    async def _records(self, wanted: list[LogEntry], thread: str | None) -> dict[int, Record]:
+    async def _records(self, wanted: list[LogEntry], thread: str | None) -> dict[int, Record | Gone]:
         last = wanted[-1].index
-        found: dict[int, Record] = {}
+        found: dict[int, Record | Gone] = {}
         after: int | None = wanted[0].index - 1
         while after is not None and after < last:
             limit = min(PAGE, last - after)
             page = await self._ask(HistoryPage, "GET", "/history", {"after": after, "limit": limit, "thread": thread})
-            for record in page.records:
-                if record.index <= after:
+            for one in sorted([*page.records, *page.tombstones], key=lambda one: one.index):
+                if one.index <= after:
                     raise SiloError("forged", "the history goes back")
-                found[record.index] = record
-                after = record.index
-            if page.next is None or not page.records:
+                found[one.index] = one
+                after = one.index
+            if page.next is None or not (page.records or page.tombstones):
                 break
         return found
 
-    def _open(self, entry: LogEntry, record: Record | None, walk: Walk, devices: dict[str, Enrolment]) -> Opened:
+    def _open(
+        self,
+        entry: LogEntry,
+        record: Record | Gone | None,
+        walk: Walk,
+        devices: dict[str, Enrolment],
+        bag: "_Bag | None",
+    ) -> Opened:
         try:
             if record is None:
                 raise SiloError("forged", "the log names it, and the silo does not have it")
-            turn = self._open_record(record, devices)
+            if isinstance(record, Gone):
+                return Opened(entry, None, None, self._read_gone(record, entry, walk, devices))
+            turn = self._open_record(record, devices, bag)
             walk.check(turn.index, turn.entry)
             said = (entry.index, entry.id, entry.thread, entry.parent, entry.time, entry.core)
             if said != (turn.index, turn.id, turn.thread, turn.parent, turn.time, turn.core):
@@ -396,9 +432,123 @@ class Session:
         except SiloError as error:
             return Opened(entry, None, error)
 
-    def _open_record(self, record: Record, devices: dict[str, Enrolment]) -> Turn:
-        opened = open_certified(envelope_of(record), self._openers, self._silo, self._user, self._identities())
-        return read_turn(opened, devices)
+    def _read_gone(self, gone: Gone, entry: LogEntry, walk: Walk, devices: dict[str, Enrolment]) -> Deleted:
+        hashes = hash_bytes(entry.core), hash_bytes(walk.hashes[entry.index])
+        erased = Erased(self._silo, self._user, entry.index, *hashes)
+        tombstone, deleted = read_gone(gone, erased, self._accepted(), devices, self._identities())
+        if (gone.thread, tombstone.made) != (entry.thread, entry.time):
+            raise SiloError("forged", "the log describes it otherwise")
+        return deleted
+
+    def _accepted(self) -> list[Keyring]:
+        """Every keyring that this device has accepted, verified again."""
+        accepted: list[Keyring] = []
+        for signed in self.profile.keyrings:
+            before = accepted[-1] if accepted else None
+            accepted.append(verify_keyring(signed, self._silo, self.keyring.genesis, before))
+        return accepted
+
+    def _open_record(self, record: Record, devices: dict[str, Enrolment], bag: "_Bag | None" = None) -> Turn:
+        envelope = envelope_of(record)
+        identities = self._identities()
+        if bag and (key := bag.keys.get(record.index)):
+            # Whatever is wrong with it, the wraps decide.
+            with suppress(SiloError):
+                return read_turn(open_keyed(envelope, key, self._silo, self._user, identities), devices)
+        turn = read_turn(open_certified(envelope, self._openers, self._silo, self._user, identities), devices)
+        if bag:
+            bag.keys[record.index] = unwrap(envelope, self._openers)
+            bag.changed = True
+        return turn
+
+    # --- key bags (SPEC 7.8) ---
+
+    async def _bag(self, thread: str, walk: Walk) -> "_Bag":
+        """The thread's key bag; an empty one where there is none, or none that fits."""
+        answer = await self._ask(Bag, "GET", f"/bags/{thread}")
+        bag = _Bag(thread, answer.version)
+        if answer.sealed is None or answer.last is None:
+            return bag
+        at, entry = answer.last.at, answer.last.hash
+        named = walk.entries[at - 1].thread if 0 < at <= len(walk.entries) else None
+        with suppress(SiloError, ValueError):
+            if named == thread and walk.hashes.get(at) == entry:
+                place = BagPlace(self._silo, self._user, id_bytes(thread), answer.version, at, hash_bytes(entry))
+                bag.keys = self._openers[0].open_bag(unb64(answer.sealed), place)
+        return bag
+
+    async def _renew(self, bag: "_Bag", opened: list[Opened], walk: Walk) -> None:
+        """Write the bag anew where it lacked something. It is a cache: where that fails, nothing is lost."""
+        live = [one.entry.index for one in opened if one.turn is not None]
+        if not bag.changed or not live:
+            return
+        keys = {index: bag.keys[index] for index in live if index in bag.keys}
+        last = Seen(at=live[-1], hash=walk.hashes[live[-1]])
+        place = BagPlace(self._silo, self._user, id_bytes(bag.thread), bag.version + 1, last.at, hash_bytes(last.hash))
+        sealed = seal_bag(place, keys, recipient_of(self._secrets.account))
+        body = {"version": bag.version + 1, "last": last, "sealed": b64(sealed)}
+        with suppress(Refused, Broken):
+            await self.door.ask(self.door.request("PUT", f"/bags/{bag.thread}"), body)
+
+    # --- deleting (SPEC 7.7) ---
+
+    async def delete(self, chosen: list[LogEntry]) -> list[Opened]:
+        """Delete these records for good; each comes back with the tombstone that stands now.
+
+        Raises SiloError `forbidden` where the policy does not allow it, `forged` where a tombstone is not valid,
+        `not_found`; as Door.ask.
+        """
+        if not self.keyring.document.policy.user_deletion:
+            raise SiloError("forbidden", "the policy of this silo does not let people delete")
+        walk = await self.walk()
+        self._move(walk)
+        devices = await self.devices()
+        done: list[Opened] = []
+        for at in range(0, len(chosen), DELETED_AT_ONCE):
+            batch = chosen[at : at + DELETED_AT_ONCE]
+            stones = {one.index: one for one in await self._delete(batch, walk)}
+            for entry in batch:
+                if entry.index not in stones:
+                    raise SiloError("forged", "the silo says nothing of a record that was to be deleted")
+                gone = self._read_gone(stones[entry.index], entry, walk, devices)
+                done.append(Opened(entry, None, None, gone))
+        return done
+
+    async def _delete(self, batch: list[LogEntry], walk: Walk) -> list[Gone]:
+        request = self.door.request("POST", "/deletions")
+        tries = 0
+        while True:
+            body = {"tombstones": [self._tombstone(entry, walk) for entry in batch]}
+            try:
+                answer = await self.door.ask(named(request, self._trust()), body)
+                return read_answer(answer.body, DeletedNow).deleted
+            except Refused as refused:
+                tries += 1
+                if refused.code == "already_done":
+                    return _deleted(refused)
+                if tries >= AGREE:
+                    raise
+                if refused.code == "keyring_changed":
+                    await self.accept(_offered(refused))
+                elif refused.code == "stale_head":
+                    await self.catch_up()
+                elif refused.code == "in_progress":
+                    await asyncio.sleep(1)
+                else:
+                    raise
+
+    def _tombstone(self, entry: LogEntry, walk: Walk) -> NewTombstone:
+        hashes = hash_bytes(entry.core), hash_bytes(walk.hashes[entry.index])
+        statement = Tombstone(
+            erased=Erased(self._silo, self._user, entry.index, *hashes),
+            made=entry.time,
+            who=id_bytes(self.profile.device),
+            why=USER,
+            keyring_version=self.keyring.document.version,
+            keyring_hash=self.keyring.hash,
+            time=self.door.now(),
+        ).statement()
+        return NewTombstone(statement=b64(statement), signature=b64(sign_tombstone(self._signer, statement)))
 
     async def thread(self, thread: str) -> list[Turn]:
         """The line of turns that a next one in this thread goes on from, oldest first.
@@ -410,10 +560,13 @@ class Session:
             raise SiloError("not_found", "no chat with that id; silo logs --short lists them")
         turns: list[Turn] = []
         for one in opened:
-            if one.turn is None:
+            if one.turn is not None:
+                turns.append(one.turn)
+            elif one.deleted is None:
                 raise one.error or SiloError("forged")
-            turns.append(one.turn)
-        return ancestry(turns)
+        if not turns:
+            raise SiloError("not_found", "all turns of that chat were deleted")
+        return ancestry(turns, {one.entry.core for one in opened if one.deleted})
 
     # --- chat ---
 
@@ -663,7 +816,7 @@ class Session:
             if state.kept is not None:
                 line = await self.thread(thread)
                 return next((one for one in line if one.id == turn), None)
-            if pause is None or state.state == "lost":
+            if pause is None or state.state in ("lost", "deleted"):
                 return None
             await asyncio.sleep(pause)
         return None
@@ -696,6 +849,13 @@ def _admins(keyring: Keyring) -> set[bytes]:
         for holder in keyring.document.holders
         if holder.role == "admin" and holder.revoked is None
     }
+
+
+def _deleted(refused: Refused) -> list[Gone]:
+    try:
+        return msgspec.convert(refused.extra["deleted"], list[Gone], strict=True)
+    except (KeyError, msgspec.ValidationError):
+        raise SiloError("bad_reply", "deleted") from None
 
 
 def _offered(refused: Refused) -> list[SignedKeyring]:

@@ -261,6 +261,10 @@ class Liar:
         ]
         return 200, {"entries": entries, "head": self._head()}
 
+    def _bags(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        # It keeps none.
+        return 200, {"version": body["version"]} if body else {"version": 0, "last": None, "sealed": None}
+
     def _history(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         after, limit, thread = body["after"], body["limit"], body["thread"]
         found = [

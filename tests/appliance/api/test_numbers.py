@@ -21,7 +21,7 @@ def test_after_everything_there_is_nothing(device: Device, after: int) -> None:
     assert {path: answer.status for path, answer in found.items()} == dict.fromkeys(asked, 200)
     assert found["keyrings"].json == {"keyrings": []}
     assert found["log"].json["entries"] == []
-    assert found["history"].json == {"records": [], "next": None}
+    assert found["history"].json == {"records": [], "tombstones": [], "next": None}
     # And in a request's header, where it is what the client has seen.
     seen = Seen(at=after, hash="a" * 52)
     assert device.chat("hello").status == 200

@@ -98,7 +98,7 @@ def test_everything_opens(bench: Bench, liar: Liar):
     assert (report.records, report.opened, report.trust, report.keyring) == (3, 3, "genesis", 1)
     user = liar.user["id"]
     assert report.users == [
-        {"id": user, "name": "alice", "vouched": "directory", "threads": 2, "opened": 3, "failed": 0}
+        {"id": user, "name": "alice", "vouched": "directory", "threads": 2, "opened": 3, "failed": 0, "deleted": 0}
     ]
     names = {path.name for path in (bench.out / user).iterdir()}
     threads = {b32(one.sealed.place.thread) for one in liar.records}
