@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -177,7 +178,10 @@ async def whole(work: Callable[[], Awaitable[T]]) -> T:
 VACUUM = "VACUUM (FULL)"
 """Rewrites the table: a plain VACUUM leaves the bytes of dead rows in its pages."""
 SCRUBBED = ("record", "wrap", "bag")
+REST = 10
+"""After rewriting the tables, as many times as long as that took nothing is rewritten: it locks them."""
 _scrubbing = asyncio.Lock()
+_rested = 0.0
 
 
 def keeps() -> tuple[str, ...]:
@@ -217,10 +221,17 @@ def _checkpoint(path: str) -> bool:
 async def _vacuum(connection: BaseDBAsyncClient) -> bool:
     # One of the pool's own connections, which is in no transaction: VACUUM runs in none. It gives up soon where a
     # table is being read, for everybody else would wait behind it; the next sweep tries again.
-    async with connection.acquire_connection() as own:
-        await own.execute("SET lock_timeout = '2s'")
-        for table in SCRUBBED:
-            await own.execute(f'{VACUUM} "{table}"')
+    global _rested
+    begun = time.monotonic()
+    if begun < _rested:
+        return False
+    try:
+        async with connection.acquire_connection() as own:
+            await own.execute("SET lock_timeout = '2s'")
+            for table in SCRUBBED:
+                await own.execute(f'{VACUUM} "{table}"')
+    finally:
+        _rested = time.monotonic() + REST * (time.monotonic() - begun)
     return True
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from silo.crypto.tombstones import (
     check_tombstone,
     sign_tombstone,
 )
-from tests.appliance.company import another_device, another_person
+from tests.appliance.company import another_device, another_person, until
 from tests.harness import Answered, Device, Served, envelope, now
 
 
@@ -230,6 +230,27 @@ def test_a_reader_delays_the_receipt_and_nothing_else(silo_server: Served, devic
     assert where(silo_server.data, sought) == set()
 
 
+def test_a_start_gives_the_receipts_that_had_to_wait(
+    serve: Callable[..., Served], new_device: Callable[[str], Device], tmp_path: Path
+) -> None:
+    data = tmp_path / "silo"
+    served = serve(data=data, SILO_SHAPE="fast")
+    device = new_device(served.link).set_up()
+    assert device.chat("to be deleted").end["kept"]
+    sought = needles(device)
+    with closing(sqlite3.connect(data / "silo.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM record").fetchall()
+        [gone] = delete(device, 1).json["deleted"]
+        assert gone["receipt"] is None
+        served.kill()
+        assert where(data, sought)
+    device.moved(serve(data=data, SILO_SHAPE="fast").url)
+    [gone] = until(lambda: [one for one in device.ask("GET", "/history").json["tombstones"] if one["receipt"]], 20)
+    assert checked(device, gone)
+    assert where(data, sought) == set()
+
+
 # --- bags ---
 
 
@@ -386,13 +407,13 @@ async def test_another_identity_deletes_nothing(box: Box) -> None:
 
 async def test_receipts_say_what_the_operator_says(box: Box) -> None:
     user = new_id()
-    for days, until, also in ((0, NOW, ()), (7, NOW + 7 * DAY, ("backups",)), (None, None, ("backups",))):
+    for days, end, also in ((0, NOW, ()), (7, NOW + 7 * DAY, ("backups",)), (None, None, ("backups",))):
         await keep(box, user, [1])
         await deletions.retain(box, Ring(keyring(box, retention_days=1)), NOW)  # pyright: ignore[reportArgumentType]
         assert await deletions.settle(box, NOW, days)
         [one] = await stored.tombstones(user, {1: ""})
         said = check_deletion(one.receipt or b"", one.statement, [box.identity.public])
-        assert (said.until, said.also) == (until, also)
+        assert (said.until, said.also) == (end, also)
         user = new_id()
 
 
