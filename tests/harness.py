@@ -159,6 +159,7 @@ class Device:
         self.device = secrets.token_bytes(16)
         self.user = secrets.token_bytes(16)
         self.account_seed = secrets.token_bytes(32)
+        self.seal_seed = secrets.token_bytes(32)
         self.account = recipient_of(self.account_seed)
         self.admin = AdminKey()
         self.identity = b""
@@ -223,12 +224,11 @@ class Device:
         self.fetch_keys()
         keyring = first_keyring(self.admin, name, self.silo, self.identity, now())
         self.keyring = verify_keyring(keyring, self.silo, self.admin.public.fingerprint).seen
-        seal_seed = secrets.token_bytes(32)
-        seal = recipient_of(seal_seed).public
+        seal = recipient_of(self.seal_seed).public
         account, genesis = AccountKey(self.account_seed), self.admin.public.fingerprint
         locks = [
             make_password_lock("a long enough password", account, self.silo, genesis, self.user),
-            make_lock(device_secret(seal_seed), self.device, account, self.silo, genesis, self.user),
+            make_lock(device_secret(self.seal_seed), self.device, account, self.silo, genesis, self.user),
         ]
         entry = Entry(self.silo, self.user, account.fingerprint, account.signer.public, now())
         enrolment = Enrolment(self.silo, self.user, self.device, self.signer.public, seal, now())

@@ -308,7 +308,7 @@ class _Recovery:
     def _find_voucher(self, user: str, person: _Person) -> Voucher:
         silo, who = self._silo_id, id_bytes(user)
         try:
-            entry = newest(self._entries).get(who)
+            entry = newest(one for one in self._entries if one.user == who).get(who)
             if entry is not None:
                 named = Voucher(*follow(person.rotations, silo, who, entry.account, entry.sign))
                 person.vouched = "directory"
