@@ -12,7 +12,7 @@ import resource
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from sanic.exceptions import BadRequest, PayloadTooLarge, RequestTimeout
+from sanic.exceptions import BadRequest, PayloadTooLarge, RequestCancelled, RequestTimeout
 from sanic.http.http1 import HTTP_CONTINUE, Http
 from sanic.server.protocols.http_protocol import HttpProtocol
 
@@ -147,6 +147,12 @@ class Protocol(HttpProtocol):
         """Called by the event loop."""
         self.app.ctx.crowd.leave(self, self._source)
         super().connection_lost(exc)
+
+    async def receive_more(self) -> None:
+        """Wait for bytes. Raises RequestCancelled where there is nobody to send any: Sanic would stumble over it."""
+        if self.transport is None:
+            raise RequestCancelled
+        await super().receive_more()
 
     @property
     def _source(self) -> str:

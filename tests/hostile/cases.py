@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from appliance.api.routes import ROUTES
 from silo.crypto.channel import PREFIX_SIZE, Destination, ReplyOpener
 from silo.crypto.encoding import b32, b64, id_bytes, new_id, write_json
 from silo.crypto.frames import FRAME, seal_whole
@@ -35,19 +36,6 @@ HTTP = "http"
 """An answer in the clear, below 500."""
 NONE = "none"
 """The connection ends without one."""
-
-ROUTES = {
-    "setup-link": "POST",
-    "setup": "POST",
-    "me": "GET",
-    "keyrings": "GET",
-    "enrolments": "GET",
-    "models": "GET",
-    "chat": "POST",
-    "turns": "GET",
-    "log": "GET",
-    "history": "GET",
-}
 
 
 @dataclass(frozen=True)
@@ -266,9 +254,10 @@ class Maker:
         )
 
     def _forged(self, verb: str, **fields: Any) -> Forged:
-        path = f"/{verb}/{new_id()}" if verb == "turns" else f"/{verb}"
-        forged = Forged(self._device, {"method": ROUTES[verb], "path": path, **fields})
-        if verb.startswith("setup"):
+        route = ROUTES[verb]
+        path = f"/{verb}/{new_id()}" if route.argument else f"/{verb}"
+        forged = Forged(self._device, {"method": route.method, "path": path, **fields})
+        if not route.device:
             forged = forged.bend(name=bytes(16), sign=lambda *_: bytes(64))
         return forged
 
@@ -362,7 +351,7 @@ class Maker:
             lambda sealed, text: forged.signed(sealed, text + b" "),
             lambda sealed, text: forged.signed(sealed[::-1], text),
         ]
-        forged = Forged(device, {"method": ROUTES[verb], "path": f"/{verb}"}, name=name)
+        forged = Forged(device, {"method": ROUTES[verb].method, "path": f"/{verb}"}, name=name)
         return self._sealed("device and signature", forged.bend(sign=chance.choice(signatures)))
 
     def path_bent(self, chance: random.Random) -> Case:

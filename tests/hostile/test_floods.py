@@ -149,6 +149,7 @@ def small(tmp_path: Path) -> Iterator[tuple[Served, Device]]:
         yield served, device.set_up()
     said = served.log.read_text()
     assert "Traceback" not in said, said[said.index("Traceback") :][:3000]
+    assert '"level": "error"' not in said
 
 
 def open_connections(served: Served) -> int:
