@@ -720,6 +720,12 @@ def _make_bag(m: Mutator, fields: Fields) -> None:
     fields["sealed"] = [form.spell(to.seal(bytes(padded), labels.KEY_BAG, *place))]
 
 
+def _make_wrap(m: Mutator, fields: Fields) -> None:
+    to, core = recipient_of(form.unspell(fields["seed"][0])), form.unspell(fields["core-hash"][0])
+    key = m.r.randbytes(m.r.choice([32, 32, 32, 0, 31, 33]))
+    fields["sealed"] = [form.spell(to.seal(key, labels.RECORD_WRAP, core, to.fingerprint))]
+
+
 def _signed(label: str, statement: str, signature: str, public: str) -> Callable[[Mutator, Fields], None]:
     def make(m: Mutator, fields: Fields) -> None:
         said = m._packed(form.unspell(fields[statement][0]))
@@ -778,6 +784,7 @@ MAKING: dict[str, Callable[[Mutator, Fields], None]] = {
     "reply": _make_reply,
     "core": _make_core,
     "bag": _make_bag,
+    "wrap": _make_wrap,
     "signature": _make_signature,
     "enrolment": _make_enrolment,
     "vouch": _signed(labels.ENROLMENT_VOUCH, "statement", "vouch", "sign"),
