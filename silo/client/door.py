@@ -426,7 +426,11 @@ class Door:
             raise
         finally:
             await response.aclose()
-        self._take_keys(answer, nonce, asked)
+        try:
+            self._take_keys(answer, nonce, asked)
+        except SiloError as error:
+            # What is no signed answer at all may be anybody's.
+            raise Hinted("bad_reply", error.detail) if error.code == "bad_reply" else error from None
 
     def _take_keys(self, answer: bytes, nonce: str | None, asked: int = 0) -> None:
         keys = self._read_keys(answer, nonce)
