@@ -96,7 +96,7 @@ const DO: Readonly<Record<string, (job: Job) => Promise<unknown>>> = {
     const vouch = await old.vouch(statement, signature)
     const enrolment = { statement: b64(statement), signature: b64(signature), vouch: b64(vouch) }
     const rotation = await makeRotation(old, next, signer, enrolment, 2, silo, user, 6)
-    const after = await nextLocks(made, read, next, genesis, [made[2]!.id])
+    const after = await nextLocks(read, next, genesis, [made[2]!.id])
     return { locks: made, manifest, rotation, after }
   },
 

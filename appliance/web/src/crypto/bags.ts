@@ -6,6 +6,7 @@
 import { refused } from '../errors.ts'
 import { type Bytes, any, concat, readU64, u64, zeros } from './bytes.ts'
 import { padme } from './encoding.ts'
+import { OVERHEAD } from './hpke.ts'
 import type { Recipient } from './keys.ts'
 import * as labels from './labels.ts'
 
@@ -13,6 +14,8 @@ export const KEY_SIZE = 32
 /** The most keys that a bag holds; of a longer thread the newest. */
 export const MOST = 16_000
 const ENTRY = 8 + KEY_SIZE
+/** The largest bag, in bytes as sealed. */
+export const SEALED_MOST = padme(8 + MOST * ENTRY) + OVERHEAD
 
 /** What a bag is bound to; all raw bytes but the numbers. */
 export interface BagPlace {

@@ -273,7 +273,7 @@ export async function stateManifest(
   silo: Bytes,
   user: Bytes,
   version: number,
-  locks: readonly Lock[],
+  locks: readonly ListedLock[],
 ): Promise<SignedManifest> {
   const said = writeJson({
     format: MANIFEST_FORMAT,

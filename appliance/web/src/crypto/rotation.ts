@@ -7,7 +7,7 @@
 import { SiloError, refused, refusedAs } from '../errors.ts'
 import { type Bytes, readU64, same, u64 } from './bytes.ts'
 import { b32, b64, idBytes, unb64 } from './encoding.ts'
-import { blob, hash, object } from './json.ts'
+import { blob, hash, id, object } from './json.ts'
 import {
   type AccountKey,
   type Enrolment,
@@ -20,7 +20,7 @@ import {
 } from './keys.ts'
 import * as labels from './labels.ts'
 import { pack, unpack } from './labels.ts'
-import { type Lock, type Manifest, type SignedManifest, sealLock, stateManifest } from './locks.ts'
+import { type Manifest, type SignedManifest, sealLock, stateManifest } from './locks.ts'
 
 /** An enrolment and the account's word on it (SPEC 6). */
 export interface Vouched {
@@ -171,33 +171,35 @@ export async function makeRotation(
   }
 }
 
-/** The locks of `next`, and the manifest after `before`, which the caller verified under the old account key.
+/** What a rotation changes of a lock: all else of it only its secret could make anew. */
+export interface Resealed {
+  readonly id: string
+  readonly sealed: string
+}
+export const resealed = object<Resealed>({ id, sealed: blob })
+
+/** `next` sealed to every lock that `before` lists but those in `drop` (ids), and the manifest that follows.
  *
- * Each seed is sealed to the public half that `before` lists, whatever the silo's locks say; those in `drop` (ids) are
- * left out. A lock's own account, manifest and MAC stay: only its secret could make others. `forged` where a listed lock
- * is missing or has another public half; refuses to leave none. */
+ * The caller has verified `before` under the old account key: no other public half is sealed to. Refuses to leave no
+ * lock. */
 export async function nextLocks(
-  locks: readonly Lock[],
   before: Manifest,
   next: AccountKey,
   genesis: Bytes,
   drop: readonly string[] = [],
-): Promise<{ locks: readonly Lock[]; manifest: SignedManifest }> {
+): Promise<{ locks: readonly Resealed[]; manifest: SignedManifest }> {
   const silo = idBytes(before.silo)
   const user = idBytes(before.user)
-  const made: Lock[] = []
-  for (const listed of before.locks.filter((one) => !drop.includes(one.id))) {
-    const kept = locks.findLast((one) => one.id === listed.id)
-    if (!kept || kept.kind !== listed.kind || kept.public !== listed.public) {
-      throw new SiloError('forged', 'a lock is not the one that the manifest lists')
-    }
-    const to = await Recipient.of(unb64(listed.public))
-    made.push({ ...kept, sealed: await sealLock(to, kept.kind, idBytes(kept.id), next, silo, genesis, user) })
-  }
-  if (!made.length) {
+  const kept = before.locks.filter((one) => !drop.includes(one.id))
+  if (!kept.length) {
     throw refused('an account key has a lock')
   }
-  return { locks: made, manifest: await stateManifest(next, silo, user, before.version + 1, made) }
+  const locks: Resealed[] = []
+  for (const one of kept) {
+    const to = await Recipient.of(unb64(one.public))
+    locks.push({ id: one.id, sealed: await sealLock(to, one.kind, idBytes(one.id), next, silo, genesis, user) })
+  }
+  return { locks, manifest: await stateManifest(next, silo, user, before.version + 1, kept) }
 }
 
 /** `forged` unless `after` is the manifest that this rotation brought: next after `before`, of the version stated, of the
