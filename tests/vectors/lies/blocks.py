@@ -28,7 +28,7 @@ from lies import (
     tell,
 )
 from silo.crypto import labels
-from silo.crypto.encoding import b32, b64, padme
+from silo.crypto.encoding import b32, b64, padme, unb64
 from silo.crypto.keys import derive, fingerprint, setup_bearer, setup_hash, spoken
 from silo.crypto.labels import digest, pack
 
@@ -323,6 +323,34 @@ def _sealed(label: str = labels.RECORD_WRAP, *fields: bytes) -> bytes:
 
 def _flipped(at: int) -> Fields:
     return _hpke_fields(flip(_sealed(), at))
+
+
+# What the page's library sealed (appliance/web/src/crypto/hpke.ts): no other paper has vectors of this suite.
+_SEALED_BY_THE_PAGE = (
+    "-o_KS5DZuPP8wH71Vh2NivePqROKslaxBkGd20JHFtapbe-tEE3IrFHM-ngs5sWVn5xbqTQehAIQYbjkZzjARt3M-"
+    "oRhPMH0tN4EWMazzMzKhApISYWl0mbVr63dhCY0Yc49TZMiF87ilzns5Sn_Llx9RotxfLWEVvMXONyw7e3ByIaYM2NBIPALudezs"
+    "QCEqbh0je2kRQsHJEQrlKun4nXwrFXuufhMSyxuUyJHGNMFB6WiGVHht-fsdetXQSJkXWevceSHSb4IzyESD-"
+    "VwZJY5LR6QH4mTjlEfQg1iuxJ7dE6O5ZZQhQCrIoEC6GZeZaQrAZFGWTNlzFy0kCMTsWN5XIpYZQQ-sK-qH4X-r4-"
+    "gKfljLlKJj1-jZkXhgF_9RlW4rA1exWKXio5MvtjyHhcwVmtr0_H7FmSVMgUUXAW-"
+    "2T0fYVCZmNMvGGJcdrN5QFfn0u5GUKDGkOzdB9iTTebYmjBTxD_b2msbcFIUTJvT98GkvQcn_Gktw4-"
+    "kDkud6bxm4RLhOny0gYWtxhz7qI0BzRhoa09FDmlyYsSNhbqdVBxDIxuFEXp1T2_-x9agz5sTwEToL25m22mSWwG32-"
+    "IYlKIH0S5VjZ6NKvPUPHB2bslC5wDrUHXs8BmhdmJLVNysmAFk9wsImonBijFB0KxTgPokof01MBQFuXNB3ZrvVKpwQLqVB2oceF"
+    "4TYij8r1YIRDidfsvxnqn7Pot33ytDP0wyqSHIT92nEEhKDrHwtx_JSAE3XVW8JxPCAFH_GmzgdK67zST1mAIhz1Yp3vX19cO8Y5"
+    "8S72dwpxnEBDw5z3UV7K2QxLUOoFtt_FCDnO1e7D8rPI_ntPOuz0WHFZrfiwFa8D2_yRlzNhRN1i9GTljLdWgfL6-"
+    "PeTMiVxyj3IxxSI4C3dvBM2oQSrF-0vs5MWrKxBNo4USD1niHbpUNKvaHX1-"
+    "QWORmM66HNsTRYEKJg4nFEoe034ENQsK7HdbHvShqUvarRiBrnwxJ7WjgTZ4XqwUfofTscOeEin2htp98WYPQGuqq8Jbe639c2kQ"
+    "W_EiCUEXYLvyAbDMT8WtHY1ZtExP-aSSUJcrCRk3Idkyba2kW435G-"
+    "VUIECueHXETCO2dap9IAL4nx5DB0HT25NJ_j2sztgN6yKwlgAI0bAivRdmrVyPzmZEk5gXhbejTd5CG_pT1ufeMbfD-"
+    "YNuD7N0Wp8eNIOQWuF2wP5MAfSn9qYR694urRP-kgn1bwuvdO6D7GhalwHawbgT2fSEvtJYc03zyXx_QyEpy0BTurM4Y16f1ezUQ"
+    "tOeQydTsbePEDPVlbUb0C-A2mhDTAqMbizRcdvoBko5IpVIw3DACGcUTt3S6SptWd99KFMirE8GW_rPgJ46M-O-"
+    "qIrsrthXX0So6zVLMmNH0MlYXkW275UanEMzffFo8LihjMKENAx_8ADCb-"
+    "fRr35_zp0oXFStTVKbsNQIkz_BuDkLw2kb6ilZP_QMh_fvHDol-VhgIc0F_02pxUPxxxWT451C7w9yPA0NYDFG7"
+)
+
+
+@lie("hpke", "success", "a word sealed by the other library")
+def hpke_sealed_by_the_page() -> Fields:
+    return [*_hpke_fields(unb64(_SEALED_BY_THE_PAGE)), ("plaintext", b"pelican")]
 
 
 @lie("hpke", "success", "a word sealed under a label and two fields")
