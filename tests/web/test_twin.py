@@ -1,5 +1,6 @@
 """Runs the page's own tests (appliance/web/test), on the Node that the requirements bring."""
 
+import json
 import os
 import re
 import subprocess
@@ -34,3 +35,15 @@ def test_page(name: str):
     assert done.returncode == 0, "\n".join([*broken, done.stderr])
     assert counted["pass"] > 0
     assert counted["skipped"] == counted["todo"] == counted["cancelled"] == 0
+
+
+def test_the_lock_names_hashes_and_no_host():
+    lock = json.loads((WEB / "package-lock.json").read_text("utf-8"))
+    packages = {name: one for name, one in lock["packages"].items() if name}
+    assert len(packages) > 10
+    assert all(one["integrity"].startswith("sha512-") for one in packages.values())
+    assert not any("resolved" in one for one in packages.values())
+    wanted = json.loads((WEB / "package.json").read_text("utf-8"))
+    # A range would let another version in when the lock is made again.
+    versions = [*wanted["dependencies"].values(), *wanted["devDependencies"].values()]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", one) for one in versions)
