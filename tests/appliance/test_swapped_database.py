@@ -463,7 +463,8 @@ CHANGED: dict[str, tuple[Callable[[Parts], Parts], str]] = {
     "the magic line": (lambda it: replace(it, core=bent(it.core, 0)), "header_failure"),
     "the second half": (lambda it: replace(it, core=it.core[: len(it.core) // 2]), "no_match"),
     "nearly all": (lambda it: replace(it, core=it.core[:40]), "truncated"),
-    "everything": (lambda it: replace(it, core=b""), "truncated"),
+    # Nothing at all is what a deletion leaves, and here no tombstone stands for it.
+    "everything": (lambda it: replace(it, core=b""), "forged"),
 }
 """Of one record: what is done to it -> the verdict."""
 
