@@ -4,7 +4,7 @@
 // of one purpose (a statement, its signature) differ in their number of fields.
 
 import { refused } from '../errors.ts'
-import { type Bytes, concat, readU32, same, u32 } from './bytes.ts'
+import { type Bytes, readU32, same } from './bytes.ts'
 
 export const FINGERPRINT = 'securesilo/1 fingerprint'
 export const ADMIN = 'securesilo/1 admin'
@@ -59,14 +59,25 @@ export const LOCK_MANIFEST = 'securesilo/1 lock manifest'
 export const KEY_FILE = 'securesilo/1 key file'
 export const DEVICE_SECRETS = 'securesilo/1 device secrets'
 
+const encoder = new TextEncoder()
+
 function bytesOf(label: string): Bytes {
-  return new TextEncoder().encode(label)
+  return encoder.encode(label)
 }
 
 /** Label and fields, each behind its length in 4 bytes, big-endian (SPEC 2.2). No two lists of fields give the
  * same bytes. */
 export function pack(label: string, ...fields: readonly Uint8Array[]): Bytes {
-  return concat(...[bytesOf(label), ...fields].flatMap((field) => [u32(field.length), field]))
+  const all = [bytesOf(label), ...fields]
+  const out = new Uint8Array(all.reduce((size, field) => size + 4 + field.length, 0))
+  const view = new DataView(out.buffer)
+  let at = 0
+  for (const field of all) {
+    view.setUint32(at, field.length)
+    out.set(field, at + 4)
+    at += 4 + field.length
+  }
+  return out
 }
 
 /** The `count` fields that `pack` put behind `label`. Refuses another label, another count, or anything before or

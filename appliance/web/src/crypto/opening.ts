@@ -63,13 +63,7 @@ export function openSealed(
 
 /** The place that a core names, not yet proven. `truncated` or `header_failure`. */
 export function readPlace(core: Bytes): Place {
-  const begins = core.slice(0, MAGIC.length)
-  if (!same(begins, MAGIC.subarray(0, begins.length))) {
-    throw new SiloError('header_failure')
-  }
-  if (core.length < HEADER_SIZE) {
-    throw new SiloError('truncated')
-  }
+  checkHead(core)
   let at = MAGIC.length
   const cut = (size: number) => core.slice(at, (at += size))
   return {
@@ -85,10 +79,20 @@ export function readPlace(core: Bytes): Place {
   }
 }
 
+function checkHead(core: Bytes): void {
+  const begins = core.slice(0, MAGIC.length)
+  if (!same(begins, MAGIC.subarray(0, begins.length))) {
+    throw new SiloError('header_failure')
+  }
+  if (core.length < HEADER_SIZE) {
+    throw new SiloError('truncated')
+  }
+}
+
 /** The content of a core. `header_failure` where the key is not committed to this place, `payload_failure`,
  * `truncated`. */
 export async function openCore(core: Bytes, recordKey: Bytes): Promise<Bytes> {
-  readPlace(core)
+  checkHead(core)
   const header = core.slice(0, HEADER_SIZE)
   const committed = await commitment(recordKey, header.slice(0, -HASH_SIZE))
   if (!same(committed, header.subarray(-HASH_SIZE))) {
