@@ -46,6 +46,12 @@ class AskHistory(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     thread: Id | None = None
 
 
+class AskTurn(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The request of `GET /turns/<id>`; with a request's id, that request does not run once nothing is known of it."""
+
+    request: Id | None = None
+
+
 class Message(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One message of a chat."""
 

@@ -221,8 +221,8 @@ async def _never(silo: Silo, opened: OpenedRequest) -> None:
     device, header, now = b32(opened.device), opened.header, silo.now()
     # Beyond its key's life nothing opens it any more.
     comes = opened.has_device and header.method != "GET" and now < header.time < now + KEY_LIFE
-    if comes and await once.begin(device, header.id, None, silo.host, header.time) is None:
-        await once.end(device, header.id, "refused")
+    if comes:
+        await once.refuse(device, header.id, silo.host, header.time)
 
 
 def _check_route(opened: OpenedRequest, caller: Caller | None, verb: str, route: Route) -> None:

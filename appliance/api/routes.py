@@ -17,7 +17,7 @@ from appliance.api.turns import kept
 from appliance.store import bags, deletions, keyrings, once, people, records
 from appliance.store.rows import Conflict, OnceRow, StoredBag, StoredManifest, StoredRecord, StoredTombstone
 from silo.crypto.bags import OVERHEAD, SEALED_MOST
-from silo.crypto.channel import Seen
+from silo.crypto.channel import KEY_LIFE, Seen
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, read_json, unb64
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Enrolment
@@ -30,6 +30,7 @@ from silo.messages import (
     AskKeyrings,
     AskLog,
     AskSetupLink,
+    AskTurn,
     Bag,
     BagDone,
     Chat,
@@ -218,6 +219,20 @@ async def get_models(asked: Asked) -> Answer:
 
 async def get_turn(asked: Asked) -> Answer:
     """`GET /turns/<id>`"""
+    state, request = await _turn_state(asked), asked.body.request
+    if request is not None and (state is None or state.state == "lost"):
+        # Whoever keeps it back must not have it run later: no key that could open it lives longer than this.
+        until = asked.silo.now() + KEY_LIFE
+        if await once.refuse(asked.who.device.id, request, asked.silo.host, until) is not None:
+            # It was written down before, maybe just now, by the request itself.
+            state = await _turn_state(asked)
+    if state is None:
+        raise SiloError("not_found")
+    return Answer(state)
+
+
+async def _turn_state(asked: Asked) -> TurnState | None:
+    """What became of a turn; None where nothing is known of it."""
     user, turn = asked.who.account.id, asked.argument
     turns = asked.silo.turns
     # Asked before the store is, and again after: it may end, or begin, in between.
@@ -227,12 +242,10 @@ async def get_turn(asked: Asked) -> Answer:
     if row and row.state == "done":
         record = await records.by_turn(user, turn)
     if record:
-        return Answer(TurnState(state="kept" if record.core else "deleted", kept=kept(record)))
+        return TurnState(state="kept" if record.core else "deleted", kept=kept(record))
     if running or (user, turn) in turns:
-        return Answer(TurnState(state="running", kept=None))
-    if row is None:
-        raise SiloError("not_found")
-    return Answer(TurnState(state="lost", kept=None))
+        return TurnState(state="running", kept=None)
+    return TurnState(state="lost", kept=None) if row else None
 
 
 async def get_log(asked: Asked) -> Answer:
@@ -377,7 +390,7 @@ ROUTES: dict[str, Route] = {
     "locks": Route("GET", Nothing, get_locks),
     "models": Route("GET", Nothing, get_models),
     "chat": Route("POST", Chat, None),
-    "turns": Route("GET", Nothing, get_turn, argument=True),
+    "turns": Route("GET", AskTurn, get_turn, argument=True),
     "log": Route("GET", AskLog, get_log),
     "history": Route("GET", AskHistory, get_history),
     "deletions": Route("POST", Deletions, post_deletions, trusted=True),

@@ -16,11 +16,23 @@ async def begin(device: str, request: str, turn: str | None, host: str, now: int
 
     Raises SiloError `storage_full` where the disk does not take it, `data_damaged` where the files were exchanged.
     """
+    return await _write(device, request, turn, host, now, "running")
+
+
+async def refuse(device: str, request: str, host: str, time: int) -> OnceRow | None:
+    """Write a request down as refused before it came, so that it never runs; it is kept until `time` and `KEPT` more.
+
+    None if it was not there, else what is known of it, and nothing is changed. Raises as `begin`.
+    """
+    return await _write(device, request, None, host, time, "refused")
+
+
+async def _write(device: str, request: str, turn: str | None, host: str, time: int, state: str) -> OnceRow | None:
     if replaced():
         raise SiloError("data_damaged", "the database was replaced")
     while True:
         try:
-            await models.Once.create(device=device, request=request, time=now, host=host, state="running", turn=turn)
+            await models.Once.create(device=device, request=request, time=time, host=host, state=state, turn=turn)
         except IntegrityError:
             # It may be forgotten between the two: then it is free again.
             if row := await known(device, request):

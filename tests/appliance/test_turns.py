@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from appliance.engine.fake import Fake
-from silo.crypto.channel import Seen
-from silo.crypto.encoding import b32, new_id
+from silo.crypto.channel import KEY_LIFE, Seen
+from silo.crypto.encoding import b32, b64, new_id, write_json
 from silo.crypto.opening import Log, OpenedRecord
 from tests.appliance.company import (
     OwnEngine,
@@ -24,7 +24,7 @@ from tests.appliance.company import (
     walk_log,
 )
 from tests.conftest import Serve
-from tests.harness import Answered, Device, Served
+from tests.harness import Answered, Device, Served, now
 
 NewDevice = Callable[[str], Device]
 Start = Callable[..., tuple[Served, Device, OwnEngine]]
@@ -301,6 +301,78 @@ def test_states_of_a_turn(start: Start) -> None:
     # The turn as a new request is another matter: nothing of it was kept.
     assert device.ask("POST", "/chat", device.chat_body("new", turn=body["turn"])).end["kept"]["index"] == 2
     assert state_of(device, body["turn"]) == "kept"
+
+
+def test_a_request_that_was_asked_for_and_not_found_never_runs(start: Start, devices: list[Device]) -> None:
+    """A middleman keeps it back, lets its client ask what became of it, and sends it on afterwards (SPEC 4.3)."""
+    served, device, engine = start()
+    body, request = device.chat_body("kept back"), device.request("POST", "/chat")
+    data, opener = device.seal(request, write_json(body))
+    path, asked = f"/turns/{body['turn']}", {"request": request.id}
+    # Only a look: without the request's id nothing is written down.
+    for look in ({}, {"request": None}):
+        assert device.ask("GET", path, look).code == "not_found"
+    assert written(served, device) == []
+    # Another device's word does not count.
+    other = another_device(served, device)
+    devices.append(other)
+    assert other.ask("GET", path, asked).code == "not_found"
+    assert written(served, device) == []
+    # As often as it is asked.
+    for _ in range(3):
+        assert device.ask("GET", path, asked).code == "not_found"
+        assert written(served, device) == ["refused"]
+    late = device.post(data, opener)
+    assert (late.status, late.code) == (409, "lost")
+    assert device.ask("GET", path, asked).code == "not_found"
+    assert engine.last().get("messages", []) != [{"role": "user", "content": "kept back"}]
+    # What is once only anywhere else stays away too.
+    bag = {"version": 1, "last": {"at": 1, "hash": "a" * 52}, "sealed": b64(bytes(2000))}
+    assert device.ask("PUT", f"/bags/{new_id()}", bag, id=request.id).code == "lost"
+    # The turn as a new request is its person's next try.
+    assert device.ask("POST", "/chat", body).end["kept"]["index"] == 1
+    assert device.ask("GET", path, asked).json["state"] == "kept"
+
+
+def test_it_stays_refused_for_as_long_as_a_key_could_open_it(start: Start) -> None:
+    served, device, _ = start()
+    request = new_id()
+    assert device.ask("GET", f"/turns/{new_id()}", {"request": request}).code == "not_found"
+    with behind(served) as database:
+        [(time_,)] = database.execute("SELECT time FROM once WHERE request = ?", (request,))
+    assert abs(time_ - KEY_LIFE - now()) < 60_000
+
+
+def test_a_lost_turn_does_not_come_back_under_its_other_request(start: Start) -> None:
+    """One turn, two requests: the first was refused, the second is kept back."""
+    served, device, _ = start()
+    body = device.chat_body("two requests")
+    request = device.request("POST", "/chat")
+    with behind(served) as database:
+        database.execute(
+            "INSERT INTO once (device, request, time, host, state, turn) VALUES (?, ?, ?, 'gone', 'running', ?)",
+            (b32(device.device), new_id(), now(), body["turn"]),
+        )
+    assert device.ask("GET", f"/turns/{body['turn']}", {"request": request.id}).json["state"] == "lost"
+    assert device.ask("POST", "/chat", body, id=request.id, time=request.time).code == "lost"
+    assert device.history() == []
+
+
+def test_asking_and_arriving_at_once_agree(start: Start) -> None:
+    _, device, _ = start()
+    met: set[tuple[str, str]] = set()
+    with ThreadPoolExecutor(2) as pool:
+        for round_ in range(40):
+            body, request = device.chat_body("race"), device.request("POST", "/chat")
+            data, opener = device.seal(request, write_json(body))
+            asking = pool.submit(device.ask, "GET", f"/turns/{body['turn']}", {"request": request.id})
+            time.sleep(0.0004 * (round_ % 10))
+            arrived = device.post(data, opener)
+            said = asking.result()
+            met.add((said.code or said.json["state"], arrived.code or "ran"))
+            assert device.ask("GET", f"/turns/{body['turn']}").code == ("not_found" if arrived.code else "")
+    assert met <= {("not_found", "lost"), ("running", "ran"), ("kept", "ran")}
+    assert ("not_found", "lost") in met
 
 
 def test_another_persons_turn_is_unknown(start: Start, devices: list[Device]) -> None:

@@ -590,6 +590,7 @@ BAD_MESSAGES: list[Any] = [
 ]
 WRONG_BODIES: dict[str, dict[str, list[Any]]] = {
     "keyrings": {"after": [*BAD_COUNTS, 2**53]},
+    "turns": {"request": [one for one in BAD_IDS if one is not None]},
     "log": {"after": [*BAD_COUNTS, 2**53], "limit": [*BAD_COUNTS, 0, 5001, 2**53]},
     "history": {
         "after": [*BAD_COUNTS, 2**53],
