@@ -28,21 +28,21 @@ _NONCE = bytes(12)
 def lock_bytes(secret: bytes, passphrase: str, label: str) -> bytes:
     """`secret` under a passphrase: Argon2id, then AES-256-GCM under a key that is used this once.
 
-    Raises SiloError `bad_password` for a passphrase that is empty or has no UTF-8.
+    Raises SiloError `bad_password` as `stretch_text`.
     """
-    if not passphrase:
-        raise SiloError("bad_password", "it is empty")
     salt = secrets.token_bytes(argon2id.SALTBYTES)
     context = pack(label, salt)
     return pack(label, salt, AESGCM(stretch_text(passphrase, salt)).encrypt(_NONCE, secret, context))
 
 
-def unlock_bytes(locked: bytes, passphrase: str, label: str) -> bytes:
-    """What `lock_bytes` was given. Raises SiloError `wrong_passphrase`, `bad_password` for one that has no UTF-8;
-    ValueError for what `lock_bytes` did not make."""
+def unlock_bytes(locked: bytes, passphrase: str | None, label: str) -> bytes:
+    """What `lock_bytes` was given. Raises SiloError `wrong_passphrase` (also for none at all), `bad_password` as
+    `stretch_text`; ValueError for what `lock_bytes` did not make."""
     salt, sealed = unpack(label, locked, 2)
     if len(salt) != argon2id.SALTBYTES:
         raise ValueError("a salt has 16 bytes")
+    if passphrase is None:
+        raise SiloError("wrong_passphrase")
     try:
         return AESGCM(stretch_text(passphrase, salt)).decrypt(_NONCE, sealed, pack(label, salt))
     except InvalidTag:
@@ -87,7 +87,7 @@ def read_admin_key(text: str, passphrase: str | None = None) -> AdminKey:
         if "secret" in fields:
             seed = _from_bech32(fields["secret"])
         else:
-            seed = unlock_bytes(unb64(fields["locked"]), passphrase or "", labels.KEY_FILE)
+            seed = unlock_bytes(unb64(fields["locked"]), passphrase, labels.KEY_FILE)
         key = AdminKey(seed)
     except ValueError as error:
         raise SiloError("bad_key_file", str(error)) from None

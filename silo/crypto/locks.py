@@ -14,6 +14,7 @@ import msgspec
 from nacl.pwhash import argon2id
 
 from silo.crypto import _hpke, labels
+from silo.crypto.assigned import is_assigned
 from silo.crypto.encoding import (
     Blob,
     Count,
@@ -106,13 +107,15 @@ class LockSecret:
 def stretch_text(password: str, salt: bytes) -> bytes:
     """32 bytes by Argon2id (64 MiB, 3 passes) from a password in NFKC and UTF-8; `salt` has 16 bytes.
 
-    About a fifth of a second. Raises SiloError `bad_password` for a lone surrogate, which has no UTF-8: writers that
-    put another character in its place would lock out those that do not.
+    About a fifth of a second. Raises SiloError `bad_password` for an empty one, for a lone surrogate, which has no
+    UTF-8, and for what Unicode 14.0 does not assign: another Unicode may put another character in its place, and who
+    has that would be locked out.
     """
-    try:
-        text = unicodedata.normalize("NFKC", password).encode("utf-8")
-    except UnicodeEncodeError:
-        raise SiloError("bad_password", "it is not UTF-8") from None
+    if not password:
+        raise SiloError("bad_password", "it is empty")
+    if not is_assigned(password):
+        raise SiloError("bad_password", "not every device knows one of its characters")
+    text = unicodedata.normalize("NFKC", password).encode()
     return argon2id.kdf(32, text, salt, opslimit=PASSES, memlimit=MEMORY)
 
 

@@ -45,6 +45,13 @@ test('labels are those of silo/crypto/labels.py', () => {
   assert.deepEqual(Object.fromEntries(ours), Object.fromEntries(told))
 })
 
+test('what Unicode 14.0 assigns is the list of silo/crypto/assigned.py', () => {
+  const ours = readFileSync(new URL('crypto/assigned.ts', SRC), 'utf8')
+  const lists = [python('silo/crypto/assigned.py'), ours].map((text) => /RUNS = \W+\n([0-9a-z \n]+)/.exec(text)?.[1])
+  assert.ok(lists[0]!.length > 3000)
+  assert.equal(lists[1], lists[0])
+})
+
 test('codes are those of silo/errors.py', () => {
   const told = new Set([...python('silo/errors.py').matchAll(/^ {4}"([a-z_]+)": Row\(/gm)].map(([, code]) => code))
   for (const code of CODES) assert.ok(code === 'refused' || told.has(code), code)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silo.crypto import labels, locks
+from silo.crypto.assigned import is_assigned
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, read_json, unb64, write_json
 from silo.crypto.keyfile import is_locked, lock_bytes, read_admin_key, unlock_bytes, write_admin_key
 from silo.crypto.keys import AccountKey, AdminKey, recipient_of
@@ -229,6 +230,9 @@ def test_nothing_is_locked_under_no_passphrase():
     assert _code(write_admin_key, KEY, "admin key", "") == "bad_password"
     assert _code(lock_bytes, b"seed", "", labels.DEVICE_SECRETS) == "bad_password"
     assert _code(make_password_lock, "", ACCOUNT, SILO, GENESIS, USER) == "bad_password"
+    text = write_admin_key(KEY, "admin key", "a pelican")
+    assert _code(read_admin_key, text, "") == "bad_password"
+    assert _code(read_admin_key, text) == "wrong_passphrase"
 
 
 def test_a_password_without_utf_8_is_said_to_be_one():
@@ -240,7 +244,7 @@ def test_a_password_without_utf_8_is_said_to_be_one():
 
 
 @settings(max_examples=5)
-@given(st.binary(max_size=80), st.text(min_size=1, max_size=20))
+@given(st.binary(max_size=80), st.text(min_size=1, max_size=20).filter(is_assigned))
 def test_bytes_under_a_passphrase_come_back(secret: bytes, passphrase: str):
     locked = lock_bytes(secret, passphrase, labels.KEY_FILE)
     assert unlock_bytes(locked, passphrase, labels.KEY_FILE) == secret

@@ -38,6 +38,8 @@ from silo.crypto.labels import digest, pack
 # --- locks (SPEC 9.2) ---
 
 PASSWORD = "a pelican’s ﬁsh at the café"
+_UNICODE_14, _UNICODE_15 = "a pelican\U00010781", "a pelican\U0001e030"
+"""With a character that this Unicode was the first to have, and that NFKC makes another of."""
 SALT = ident("lock salt")
 LOCK, OTHER_LOCK = ident("lock"), ident("another lock")
 SECRETS = {kind: secret(f"secret of a {kind} lock") for kind in ("recovery", "prf", "device")}
@@ -58,8 +60,8 @@ def derived(key: bytes, label: str, kind: str = "password", silo: bytes = SILO, 
 
 
 def quoted(text: str) -> str:
-    """A JSON string; what has no UTF-8 can only stand there escaped."""
-    return json.dumps(text, ensure_ascii=any("\ud800" <= one <= "\udfff" for one in text))
+    """A JSON string; what cannot be shown, or has no UTF-8, stands there escaped."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def lock(
@@ -176,6 +178,13 @@ def lock_password_decomposed() -> Fields:
     return [*_lock(lock(), unicodedata.normalize("NFD", PASSWORD)), ("account-seed", ACCOUNT_SEED)]
 
 
+@lie("lock", "success", "a password with a character that Unicode 14 was the first to have, in its compatible form")
+def lock_password_unicode_14() -> Fields:
+    plain = unicodedata.normalize("NFKC", _UNICODE_14)
+    assert plain != _UNICODE_14
+    return [*_lock(lock(password=plain), _UNICODE_14), ("account-seed", ACCOUNT_SEED)]
+
+
 _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
     ("other-password", "no match", "another password", lambda: _lock(lock(), "six herons")),
     ("shown-by-other-silo", "no match", "asked for by a silo with another id", lambda: _lock(lock(), silo=OTHER_SILO)),
@@ -284,6 +293,19 @@ _LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "bad password",
         "a lone surrogate in the password, where it was locked under the sign that lax writers put there",
         lambda: _lock(lock(password="a pelican\ufffd"), "a pelican\ud800"),
+    ),
+    ("empty-password", "bad password", "it was locked under an empty password", lambda: _lock(lock(password=""), "")),
+    (
+        "unassigned",
+        "bad password",
+        "a character that Unicode 15 was the first to have: NFKC leaves it alone before, and makes another of it since",
+        lambda: _lock(lock(password=_UNICODE_15), _UNICODE_15),
+    ),
+    (
+        "noncharacter",
+        "bad password",
+        "a code point that no Unicode will ever assign",
+        lambda: _lock(lock(password="a pelican\ufffe"), "a pelican\ufffe"),
     ),
     ("cheaper", "refused", "it asks for less memory", lambda: _lock(lock(memory=8192))),
     ("fewer-passes", "refused", "it asks for one pass", lambda: _lock(lock(passes=1))),
@@ -495,6 +517,13 @@ _FILES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "bad password",
         "a lone surrogate in the passphrase, where it was locked under the sign that lax writers put there",
         lambda: _under(locked(passphrase="a pelican\ufffd"), "a pelican\ud800"),
+    ),
+    ("locked-empty", "bad password", "under an empty passphrase", lambda: _under(locked(passphrase=""), "")),
+    (
+        "locked-unassigned",
+        "bad password",
+        "a character in the passphrase that Unicode 15 was the first to have",
+        lambda: _under(locked(passphrase=_UNICODE_15), _UNICODE_15),
     ),
     (
         "locked-flipped",

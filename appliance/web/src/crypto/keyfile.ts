@@ -16,23 +16,23 @@ import { SALT_SIZE, stretchText } from './locks.ts'
 
 export const HUMAN_PART = 'silo-admin-key-'
 
-/** `secret` under a passphrase: Argon2id, then AES-256-GCM under a key that is used this once. `bad_password` for a
- * passphrase that is empty or has no UTF-8. */
+/** `secret` under a passphrase: Argon2id, then AES-256-GCM under a key that is used this once. As
+ * `stretchText`. */
 export async function lockBytes(secret: Bytes, passphrase: string, label: string): Promise<Bytes> {
   const salt = random(SALT_SIZE)
   const key = await aesKey(await stretchText(passphrase, salt))
   return pack(label, salt, await aesSeal(key, zeros(12), secret, pack(label, salt)))
 }
 
-/** What `lockBytes` was given. `wrong_passphrase`, `bad_password` for one that has no UTF-8; refuses what `lockBytes`
- * did not make. */
-export async function unlockBytes(locked: Bytes, passphrase: string, label: string): Promise<Bytes> {
+/** What `lockBytes` was given. `wrong_passphrase` (also for none at all), `bad_password` as `stretchText`; refuses what
+ * `lockBytes` did not make. */
+export async function unlockBytes(locked: Bytes, passphrase: string | null, label: string): Promise<Bytes> {
   const [salt, sealed] = unpack(label, locked, 2) as [Bytes, Bytes]
   if (salt.length !== SALT_SIZE) {
     throw refused('a salt has 16 bytes')
   }
-  if (!passphrase) {
-    throw new SiloError('wrong_passphrase') // nothing is locked under an empty one
+  if (passphrase === null) {
+    throw new SiloError('wrong_passphrase')
   }
   const key = await aesKey(await stretchText(passphrase, salt))
   const secret = await aesOpen(key, zeros(12), sealed, pack(label, salt))
@@ -76,7 +76,7 @@ export async function readAdminKey(text: string, passphrase: string | null = nul
   const key = await refusedAs('bad_key_file', async () =>
     AdminKey.from(
       secret === undefined
-        ? await unlockBytes(unb64(locked!), passphrase ?? '', labels.KEY_FILE)
+        ? await unlockBytes(unb64(locked!), passphrase, labels.KEY_FILE)
         : fromBech32(secret),
     ),
   )

@@ -6,6 +6,7 @@
 import { argon2id } from 'hash-wasm'
 
 import { SiloError, refused, refusedAs } from '../errors.ts'
+import { isAssigned } from './assigned.ts'
 import { type Bytes, random, same, u64 } from './bytes.ts'
 import { b32, b64, hashBytes, idBytes, unb64, unutf8, utf8 } from './encoding.ts'
 import * as hpke from './hpke.ts'
@@ -105,13 +106,17 @@ export async function lockMac(
 
 /** 32 bytes by Argon2id (64 MiB, 3 passes) from a password in NFKC and UTF-8; `salt` has 16 bytes.
  *
- * Some tenths of a second: in a page it belongs into a worker. `bad_password` for an empty one, which the library
- * cannot stretch and nothing is locked under, and for a lone surrogate, which has no UTF-8. */
+ * Some tenths of a second: in a page it belongs into a worker. `bad_password` for an empty one, for a lone surrogate,
+ * which has no UTF-8, and for what Unicode 14.0 does not assign: another Unicode may put another character in its
+ * place, and who has that would be locked out. */
 export async function stretchText(password: string, salt: Bytes): Promise<Bytes> {
   if (!password) {
     throw new SiloError('bad_password', 'it is empty')
   }
-  const said = await refusedAs('bad_password', () => utf8(password.normalize('NFKC')))
+  if (!isAssigned(password)) {
+    throw new SiloError('bad_password', 'not every device knows one of its characters')
+  }
+  const said = utf8(password.normalize('NFKC'))
   return new Uint8Array(
     await argon2id({
       password: said,
