@@ -230,7 +230,7 @@ class Device:
             make_password_lock("a long enough password", account, self.silo, genesis, self.user),
             make_lock(device_secret(self.seal_seed), self.device, account, self.silo, genesis, self.user),
         ]
-        entry = Entry(self.silo, self.user, account.fingerprint, account.signer.public, now())
+        entry = Entry(self.silo, self.user, name, account.fingerprint, account.signer.public, now())
         enrolment = Enrolment(self.silo, self.user, self.device, self.signer.public, seal, now())
         statement = enrolment.statement()
         return {

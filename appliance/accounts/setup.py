@@ -163,7 +163,8 @@ def _entry(body: Setup, keyring: Keyring, account: bytes) -> int:
         entry = read_entry(body.entry, keyring)
     except SiloError:
         raise SiloError("bad_request", "entry") from None
-    if (entry.user, entry.account, entry.sign) != (id_bytes(body.user.id), account, hash_bytes(body.user.sign)):
+    said = (entry.user, entry.name, entry.account, entry.sign)
+    if said != (id_bytes(body.user.id), body.user.name, account, hash_bytes(body.user.sign)):
         raise SiloError("bad_request", "entry")
     if entry.time >= 2**53:
         raise SiloError("bad_request", "entry")

@@ -4,8 +4,8 @@ Nothing of a record counts before its wrap, commitment, frames, receipt, place i
 device's signature fit each other.
 """
 
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Iterable
+from dataclasses import dataclass, replace
 
 from silo.crypto.encoding import b32, hash_bytes, id_bytes, read_json, unb64
 from silo.crypto.keyring import Keyring
@@ -103,28 +103,29 @@ class Voucher:
 
 
 def read_device(enrolled: Enrolled | ExportEnrolment, silo: bytes, user: bytes, voucher: Voucher) -> Enrolment:
-    """An enrolment of this user on this silo, that the account vouched for. Raises SiloError `forged`."""
+    """An enrolment of this user on this silo, that the account vouched for, with the time of revocation that the vouch
+    has. Raises SiloError `forged`, also where another time stands beside the vouch."""
     try:
         said, signature, vouch = unb64(enrolled.statement), unb64(enrolled.signature), unb64(enrolled.vouch)
     except ValueError:
         raise SiloError("forged") from None
     enrolment = read_enrolment(said, signature)
     try:
-        check_vouch(voucher.sign, voucher.account, vouch, said, signature)
+        check_vouch(voucher.sign, voucher.account, vouch, said, signature, enrolled.revoked)
     except SiloError:
         raise SiloError("forged", "nobody vouched for a device") from None
     if b32(enrolment.device) != enrolled.device:
         raise SiloError("forged", "a device under another's name")
     if (enrolment.silo, enrolment.user) != (silo, user):
         raise SiloError("forged", "another user's device")
-    return enrolment
+    return replace(enrolment, revoked=enrolled.revoked)
 
 
 def read_turn(opened: OpenedRecord, devices: dict[str, Enrolment] | None) -> Turn:
     """The turn in an opened record, signed by one of the user's devices (None: whoever signed it).
 
     Raises SiloError `header_failure` for another kind of record, `payload_failure` for what is no turn,
-    `forged` where no known device signed it for this place.
+    `forged` where no known device signed it for this place, or one that had been revoked by then.
     """
     place = opened.place
     if place.kind != KIND_TURN:
@@ -141,6 +142,8 @@ def read_turn(opened: OpenedRecord, devices: dict[str, Enrolment] | None) -> Tur
             raise SiloError("forged", "an unknown device signed the turn")
         where = TurnPlace(place.silo, place.user, place.thread, place.id, place.parent)
         check_turn(device.sign, signature, where, content.turn.encode())
+        if device.revoked is not None and place.time > device.revoked:
+            raise SiloError("forged", "its device had been revoked")
     return Turn(
         place.index,
         b32(place.thread),
@@ -172,7 +175,7 @@ def open_keyed(envelope: Envelope, key: bytes, silo: bytes, user: bytes, identit
 def read_gone(
     gone: Gone | ExportTombstone,
     erased: Erased,
-    keyrings: Iterable[Keyring],
+    keyrings: Collection[Keyring],
     devices: dict[str, Enrolment],
     identities: Iterable[bytes],
 ) -> tuple[Tombstone, Deleted]:
@@ -184,6 +187,9 @@ def read_gone(
         raise SiloError("forged", "the tombstone is damaged") from None
     keys = {id_bytes(device): [enrolment.sign] for device, enrolment in devices.items()}
     tombstone = check_tombstone(statement, signature, erased, keyrings, keys)
+    device = devices.get(b32(tombstone.who))
+    if device and device.revoked is not None and tombstone.time > device.revoked:
+        raise SiloError("forged", "its device had been revoked")
     said = check_deletion(receipt, statement, identities) if receipt is not None else None
     return tombstone, Deleted(b32(tombstone.who) if tombstone.who != NOBODY else None, tombstone.time, said)
 

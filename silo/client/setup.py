@@ -264,7 +264,7 @@ def _first_account(
         ),
         locks=[password, own],
         manifest=manifest,
-        entry=sign_entry(admin, Entry(silo, who, account.fingerprint, account.signer.public, time)),
+        entry=sign_entry(admin, Entry(silo, who, plan.name, account.fingerprint, account.signer.public, time)),
     )
     return profile, secrets, body
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from silo.crypto import labels
-from silo.crypto.encoding import Blob, Hash, b32, b64, u64, unb64
+from silo.crypto.encoding import Blob, Hash, b32, b64, is_name, u64, unb64
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import SIGN_SIZE, AdminKey, verify
 from silo.crypto.labels import pack, unpack
@@ -27,10 +27,12 @@ class SignedEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 @dataclass(frozen=True)
 class Entry:
-    """Whose account key it is. All fields but the time are raw bytes."""
+    """Whose account key it is. All fields but the name and the time are raw bytes."""
 
     silo: bytes
     user: bytes
+    name: str
+    """By which people know the user (SPEC 5.6)."""
     account: bytes
     """The account key's fingerprint, 32 bytes."""
     sign: bytes
@@ -40,7 +42,10 @@ class Entry:
 
     def statement(self) -> bytes:
         """The bytes that are signed."""
-        return pack(labels.DIRECTORY_ENTRY, self.silo, self.user, self.account, self.sign, u64(self.time))
+        return pack(
+            labels.DIRECTORY_ENTRY,
+            *(self.silo, self.user, self.name.encode(), self.account, self.sign, u64(self.time)),
+        )
 
 
 def sign_entry(admin: AdminKey, entry: Entry) -> SignedEntry:
@@ -61,15 +66,18 @@ def read_entry(signed: SignedEntry, keyring: Keyring) -> Entry:
     live = keyring.admins
     try:
         said, signature = unb64(signed.statement), unb64(signed.signature)
-        silo, user, account, sign, time = unpack(labels.DIRECTORY_ENTRY, said, 5)
+        silo, user, spelled, account, sign, time = unpack(labels.DIRECTORY_ENTRY, said, 6)
+        name = spelled.decode()
         if [len(silo), len(user), len(account), len(sign), len(time)] != [16, 16, 32, SIGN_SIZE, 8]:
+            raise ValueError
+        if not is_name(name):
             raise ValueError
         if b32(silo) != keyring.document.silo or signed.signer not in live:
             raise ValueError
     except ValueError:
         raise SiloError("forged") from None
     verify(live[signed.signer], signature, labels.DIRECTORY_ENTRY, said)
-    return Entry(silo, user, account, sign, int.from_bytes(time, "big"))
+    return Entry(silo, user, name, account, sign, int.from_bytes(time, "big"))
 
 
 def newest(entries: Iterable[Entry], seen: Mapping[bytes, int] | None = None) -> dict[bytes, Entry]:
@@ -79,10 +87,11 @@ def newest(entries: Iterable[Entry], seen: Mapping[bytes, int] | None = None) ->
     seen, or gone.
     """
     found: dict[bytes, Entry] = {}
+    met: dict[tuple[bytes, int], Entry] = {}
     for entry in entries:
-        before = found.get(entry.user)
-        if before and before.time == entry.time and before != entry:
+        if met.setdefault((entry.user, entry.time), entry) != entry:
             raise SiloError("forged", "two entries of one time")
+        before = found.get(entry.user)
         if before is None or before.time < entry.time:
             found[entry.user] = entry
     for user, time in (seen or {}).items():

@@ -148,6 +148,8 @@ class Enrolment:
     """X-Wing public key, 1,216 bytes."""
     time: int
     """Milliseconds since 1970."""
+    revoked: int | None = None
+    """When it was revoked. Not the device's own word, and in no statement: the account's vouch says it (SPEC 6.2)."""
 
     def statement(self) -> bytes:
         """The bytes that are signed and kept."""
@@ -195,12 +197,13 @@ class AccountKey:
         """32 bytes by HMAC-SHA256 over label and fields packed."""
         return mac(self.mac_key, label, *fields)
 
-    def vouch(self, statement: bytes, signature: bytes) -> bytes:
-        """64 bytes: the account's word that this enrolment is a device of its own (SPEC 6.2).
+    def vouch(self, statement: bytes, signature: bytes, revoked: int | None = None) -> bytes:
+        """64 bytes: the account's word that this enrolment is a device of its own, or was one until `revoked`, in
+        milliseconds since 1970 (SPEC 6.2).
 
         `statement` and `signature` are the enrolment's; nothing of them is checked here.
         """
-        return self.signer.sign(labels.ENROLMENT_VOUCH, statement, signature, self.fingerprint)
+        return self.signer.sign(labels.ENROLMENT_VOUCH, statement, signature, self.fingerprint, _or_nothing(revoked))
 
     def __repr__(self) -> str:
         return f"<AccountKey {b32(self.fingerprint)[:13]}>"
@@ -211,13 +214,19 @@ def mac(key: bytes, label: str, *fields: bytes) -> bytes:
     return hmac.digest(key, pack(label, *fields), "sha256")
 
 
-def check_vouch(sign: bytes, account: bytes, vouch: bytes, statement: bytes, signature: bytes) -> None:
-    """Raises SiloError `forged` unless the account vouched for exactly this enrolment (SPEC 6.2).
+def check_vouch(
+    sign: bytes, account: bytes, vouch: bytes, statement: bytes, signature: bytes, revoked: int | None = None
+) -> None:
+    """Raises SiloError `forged` unless the account vouched for exactly this enrolment and revocation (SPEC 6.2).
 
-    `sign` is the account's signing key, `account` the account key's fingerprint. The enrolment itself is read by
-    `read_enrolment`.
+    `sign` is the account's signing key, `account` the account key's fingerprint, `revoked` what stands beside the vouch
+    (None: live). The enrolment itself is read by `read_enrolment`.
     """
-    verify(sign, vouch, labels.ENROLMENT_VOUCH, statement, signature, account)
+    verify(sign, vouch, labels.ENROLMENT_VOUCH, statement, signature, account, _or_nothing(revoked))
+
+
+def _or_nothing(time: int | None) -> bytes:
+    return b"" if time is None else u64(time)
 
 
 def setup_bearer(secret: bytes) -> bytes:

@@ -3,7 +3,7 @@
 Both ends use this: the silo takes no tombstone that an opener would refuse.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from silo.crypto import labels
@@ -20,6 +20,8 @@ NOBODY = bytes(ID_SIZE)
 PLACES = ("wal", "replicas", "backups")
 """Where bytes may outlive their deletion, in the order in which a receipt names them."""
 DAY = 86_400_000
+CLOCKS = 10 * 60_000
+"""How far two clocks may be apart, in milliseconds (SPEC 4.3)."""
 
 _SIZES = (ID_SIZE, ID_SIZE, 8, HASH_SIZE, HASH_SIZE, 8, ID_SIZE, 0, 8, HASH_SIZE, 8)
 
@@ -102,14 +104,14 @@ def check_tombstone(
     statement: bytes,
     signature: bytes,
     erased: Erased,
-    keyrings: Iterable[Keyring],
+    keyrings: Collection[Keyring],
     devices: Mapping[bytes, Iterable[bytes]],
 ) -> Tombstone:
     """The tombstone, if it is a valid one for the record `erased`.
 
     `keyrings` are the versions that the opener has accepted, `devices` the user's: id -> Ed25519 public keys.
-    Raises SiloError `forged` for another record, a keyring that was not accepted or whose policy does not allow
-    it, and whoever may not sign it.
+    Raises SiloError `forged` for another record, a keyring that was not accepted, that another had followed by then or
+    whose policy does not allow it, a time before the record's own, and whoever may not sign it.
     """
     tombstone = read_tombstone(statement)
     if tombstone.erased != erased:
@@ -118,6 +120,11 @@ def check_tombstone(
     keyring = next((one for one in keyrings if (one.document.version, one.hash) == said), None)
     if keyring is None:
         raise SiloError("forged", "the tombstone names a keyring that was not accepted")
+    following = next((one for one in keyrings if one.document.version == tombstone.keyring_version + 1), None)
+    if following is not None and tombstone.time >= following.document.time + CLOCKS:
+        raise SiloError("forged", "the keyring that the tombstone names was no longer in force")
+    if tombstone.time + CLOCKS < tombstone.made:
+        raise SiloError("forged", "it was deleted before it was made")
     if not _signed(_signers(tombstone, keyring, devices), signature, labels.TOMBSTONE, statement):
         raise SiloError("forged", "the tombstone is not signed by who says to have deleted")
     return tombstone

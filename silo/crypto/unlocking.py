@@ -21,9 +21,13 @@ class Unlocked:
     """What a lock gave, proven."""
 
     keys: list[AccountKey]
-    """The newest account key first, back to the one that the lock or the device had accepted."""
+    """The newest account key first, back to the one that the lock or the device had accepted, or to the one that the
+    directory lists, where that is older."""
     manifest: int
     """The lowest version that the account's manifest can have: what `read_manifest` wants as `least`."""
+    listed: bool
+    """Whether the account key in force is the very one that the directory lists. Where it is not, a fresh sign-in
+    compares it with another device of its person's (SPEC 9.5)."""
 
     @property
     def account(self) -> AccountKey:
@@ -39,13 +43,15 @@ def open_lock(
     user: bytes,
     rotations: Sequence[Rotation] = (),
     accepted: bytes | None = None,
+    listed: bytes | None = None,
 ) -> Unlocked:
     """The account key behind a lock; `rotations` are all that the silo has of this account, oldest first, `accepted` is
-    the fingerprint of the account key that this device accepted last (its own lock needs it).
+    the fingerprint of the account key that this device accepted last (its own lock needs it), `listed` that of the
+    newest entry of the directory (SPEC 8.8).
 
     Raises SiloError `no_match` for another secret; `forged` where silo, genesis pin or the lock's MAC are not those
     expected, its public half is not the secret's (a later seed would be sealed to that), or no rotation leads from the
-    key that the MAC names to the one inside; `stale` where the silo has rotated on from the one inside.
+    key that the MAC names, or from `listed`, to the one inside; `stale` where the silo has rotated on from that one.
     """
     key = _hpke.PrivateKey(secret.seal_seed)
     try:
@@ -64,10 +70,14 @@ def open_lock(
         raise SiloError("forged", "the lock is for another silo")
     start, version = _named(lock, secret, silo, user, accepted)
     keys = walk_back(newest, rotations, silo, user, start)
-    steps = [parse_rotation(one) for one in rotations][len(rotations) - len(keys) + 1 :]
+    said = [parse_rotation(one) for one in rotations]
+    steps = said[len(said) - len(keys) + 1 :]
     if steps and steps[0].manifest <= version:
         raise SiloError("forged", "a rotation from before the lock was proven")
-    return Unlocked(keys, steps[-1].manifest if steps else version)
+    if listed is not None and listed not in {key.fingerprint for key in keys}:
+        # The lock was proven since: what leads on from the directory's key has to be proven all the same.
+        keys = walk_back(newest, rotations, silo, user, listed)
+    return Unlocked(keys, max([version, *(one.manifest for one in said)]), keys[0].fingerprint == listed)
 
 
 def _named(lock: Lock, secret: LockSecret, silo: bytes, user: bytes, accepted: bytes | None) -> tuple[bytes, int]:

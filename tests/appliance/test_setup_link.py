@@ -336,8 +336,8 @@ def entry(admin: AdminKey | None = None, **bent: Any) -> Bend:
 
     def change(device: Device, body: dict[str, Any]) -> None:
         account = AccountKey(device.account_seed)
-        fields: dict[str, Any] = {"silo": device.silo, "user": device.user, "account": account.fingerprint}
-        fields |= {"sign": account.signer.public, "time": now()} | bent
+        fields: dict[str, Any] = {"silo": device.silo, "user": device.user, "name": body["user"]["name"]}
+        fields |= {"account": account.fingerprint, "sign": account.signer.public, "time": now()} | bent
         body["entry"] = sign_entry(admin or device.admin, Entry(**fields))
 
     return change
@@ -447,6 +447,7 @@ WRONG: dict[str, tuple[Bend, str]] = {
     "an entry that another key signed": (entry(AdminKey()), "entry"),
     "an entry of another silo": (entry(silo=secrets.token_bytes(16)), "entry"),
     "an entry of another user": (entry(user=secrets.token_bytes(16)), "entry"),
+    "an entry of another name": (entry(name="bob"), "entry"),
     "an entry of another account key": (entry(account=bytes(32)), "entry"),
     "an entry of another signing key": (entry(sign=OTHER.public), "entry"),
     "an entry that is not signed": (replaced(entry__signature=b64(bytes(64))), "entry"),

@@ -20,6 +20,7 @@ TEXTS = {
 }
 STRINGS = {"string", "file", "password", "passphrase"}
 NUMBERS = {"count", "limit", "index", "epoch", "version", "at", "time", "now", "clock", "made", "until", "least"}
+NUMBERS |= {"revoked", "is-listed"}
 
 
 class Vector:

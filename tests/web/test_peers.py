@@ -195,7 +195,8 @@ def test_their_account_opens_and_rotates(peer: Peer):
 def test_their_directory_entry_is_one(peer: Peer):
     admin, account = AdminKey(), AccountKey()
     keyring = verify_chain([first_keyring(admin, "admin", SILO, bytes(32), 5)], SILO, admin.public.fingerprint)
-    asked = {"silo": SILO, "user": USER, "account": account.fingerprint, "sign": account.signer.public}
+    asked = {"silo": SILO, "user": USER, "name": "Zoë", "account": account.fingerprint, "sign": account.signer.public}
     theirs = msgspec.convert(peer.ask(do="entry", seed=admin.seed, **asked), SignedEntry, strict=True)
     entry = read_entry(theirs, keyring)
-    assert (entry.user, entry.account, entry.sign, entry.time) == (USER, account.fingerprint, account.signer.public, 7)
+    assert (entry.user, entry.name, entry.time) == (USER, "Zoë", 7)
+    assert (entry.account, entry.sign) == (account.fingerprint, account.signer.public)

@@ -108,7 +108,7 @@ const DO: Readonly<Record<string, (job: Job) => Promise<unknown>>> = {
 
   entry: async (job) => {
     const admin = await keys.AdminKey.from(bytes(job, 'seed'))
-    return signEntry(admin, { silo: bytes(job, 'silo'), user: bytes(job, 'user'), account: bytes(job, 'account'), sign: bytes(job, 'sign'), time: 7n })
+    return signEntry(admin, { silo: bytes(job, 'silo'), user: bytes(job, 'user'), name: job['name']!, account: bytes(job, 'account'), sign: bytes(job, 'sign'), time: 7n })
   },
 
   'write-key': async (job) => writeAdminKey(await keys.AdminKey.from(bytes(job, 'seed')), job['comment']!, job['passphrase'] ?? null),

@@ -297,7 +297,8 @@ export const RUNNERS: Readonly<Record<string, Runner>> = {
   async vouch(v, run) {
     const [statement, signature] = [v.data('statement'), v.data('signature')]
     const read = await keys.readEnrolment(statement, signature)
-    await keys.checkVouch(v.data('sign'), v.data('account'), v.data('vouch'), statement, signature)
+    const revoked = v.has('revoked') ? v.number('revoked') : null
+    await keys.checkVouch(v.data('sign'), v.data('account'), v.data('vouch'), statement, signature, revoked)
     run.show('device', read.device)
     run.show('device-public', read.sign)
   },
@@ -450,7 +451,7 @@ export const RUNNERS: Readonly<Record<string, Runner>> = {
       run.show('statement', unb64(signed[0].statement))
       run.show('signature', unb64(signed[0].signature))
     }
-    run.show('listed', ...[...listed.values()].map((entry) => join(entry.user, entry.account, entry.sign)))
+    run.show('listed', ...[...listed.values()].map((entry) => join(entry.user, utf8(entry.name), entry.account, entry.sign)))
   },
 
   async account(v, run) {
@@ -467,10 +468,12 @@ export const RUNNERS: Readonly<Record<string, Runner>> = {
     const [silo, genesis, user] = [v.data('silo'), v.data('genesis'), v.data('user')]
     const secret = await secretOf(v, read, silo, genesis)
     const accepted = v.has('accepted') ? v.data('accepted') : null
-    const unlocked = await openLock(read, secret, silo, genesis, user, rotations(v), accepted)
+    const listed = v.has('listed') ? v.data('listed') : null
+    const unlocked = await openLock(read, secret, silo, genesis, user, rotations(v), accepted, listed)
     const hashed = await proofHash(secret)
     run.show('account-seed', ...unlocked.keys.map((key) => key.seed))
     run.show('least', unlocked.manifest)
+    run.show('is-listed', Number(unlocked.listed))
     run.show('proof', ...(secret.proof ? [secret.proof] : []))
     run.show('seal-seed', secret.sealSeed)
     run.show('mac-key', ...(secret.macKey ? [secret.macKey] : []))

@@ -104,6 +104,24 @@ def test_a_vouch_is_for_one_enrolment_and_one_account():
     assert {_code(check_vouch, *lie) for lie in lies} == {"forged"}
 
 
+def test_a_vouch_says_whether_its_device_was_revoked_and_when():
+    key = KEYS[0]
+    said = (key.signer.public, key.fingerprint)
+    for revoked in (None, 0, 5):
+        vouch = key.vouch(STATEMENT, SIGNATURE, revoked)
+        check_vouch(*said, vouch, STATEMENT, SIGNATURE, revoked)
+        others = {None, 0, 5, 6} - {revoked}
+        assert {_code(check_vouch, *said, vouch, STATEMENT, SIGNATURE, other) for other in others} == {"forged"}
+
+
+def test_a_revoked_device_rotates_nothing():
+    old, new = KEYS[:2]
+    revoked = Vouched(b64(STATEMENT), b64(SIGNATURE), b64(old.vouch(STATEMENT, SIGNATURE, 3)))
+    lie = make_rotation(old, new, SIGNER, revoked, 2, SILO, USER, 9)
+    assert _code(read_rotation, lie, SILO, USER, old.signer.public) == "forged"
+    assert _code(walk_back, new, [lie], SILO, USER) == "forged"
+
+
 # --- the manifest ---
 
 
@@ -275,18 +293,56 @@ def test_who_has_no_seed_goes_on_over_rotations_by_signatures():
     assert _code(follow, chain, *start[:3], KEYS[1].signer.public) == "forged"
 
 
+def _forked() -> tuple[Rotation, Lock]:
+    """Who holds the first account key's seed rotates it once more, with a device that it vouches for itself."""
+    thief = Signer()
+    stated = Enrolment(SILO, USER, b"t" * 16, thief.public, ENROLMENT.seal, 1).statement()
+    signed = thief.sign(labels.ENROLMENT, stated)
+    enrolled = Vouched(b64(stated), b64(signed), b64(KEYS[0].vouch(stated, signed)))
+    resealed, _ = next_locks(read_manifest(_rotated(0)[2], KEYS[0], SILO, USER), KEYS[3], GENESIS)
+    lock = msgspec.structs.replace(FIRST[0], sealed=resealed[0].sealed)
+    return make_rotation(KEYS[0], KEYS[3], thief, enrolled, 2, SILO, USER, 2), lock
+
+
+def test_the_directory_tells_a_fork_by_a_stolen_seed():
+    fork, lock = _forked()
+    said = (SECRETS[0], SILO, GENESIS, USER)
+    # Nothing in a lock tells it from a true rotation: the thief has all that the old key had.
+    assert open_lock(lock, *said, [fork]).account.seed == KEYS[3].seed
+    rotations, locks, _ = _rotated(2)
+    listed = KEYS[1].fingerprint
+    assert _code(open_lock, lock, *said, [fork], None, listed) == "forged"
+    assert _code(open_lock, FIRST[0], *said, [], None, listed) == "forged"
+    # Who has no seed counts from the newest entry on.
+    assert follow([fork], SILO, USER, listed, KEYS[1].signer.public) == (listed, KEYS[1].signer.public)
+    assert follow([fork, *rotations], SILO, USER, listed, KEYS[1].signer.public)[0] == KEYS[2].fingerprint
+    for at, key in enumerate(KEYS[:3]):
+        unlocked = open_lock(locks[0], *said, rotations, None, key.fingerprint)
+        assert (unlocked.account.seed, unlocked.listed) == (KEYS[2].seed, at == 2)
+    # A lock that was proven since is walked back to the listed key all the same.
+    own = open_lock(locks[1], SECRETS[1], SILO, GENESIS, USER, rotations, KEYS[2].fingerprint, KEYS[0].fingerprint)
+    assert [one.seed for one in own.keys] == [one.seed for one in reversed(KEYS[:3])]
+    assert not open_lock(locks[0], *said, rotations).listed
+
+
+def test_no_manifest_from_before_the_newest_rotation_is_taken():
+    rotations, locks, _ = _rotated(3)
+    unlocked = open_lock(locks[1], SECRETS[1], SILO, GENESIS, USER, rotations, KEYS[3].fingerprint)
+    assert (len(unlocked.keys), unlocked.manifest) == (1, 4)
+
+
 # --- the directory ---
 
 ADMIN, OTHER = AdminKey(bytes(range(32))), AdminKey(bytes(range(1, 33)))
 SIGNED = first_keyring(ADMIN, "admin", SILO, SIGNER.public, 1_000)
 RING = verify_keyring(SIGNED, SILO, ADMIN.public.fingerprint)
-ENTRY = Entry(SILO, USER, KEYS[0].fingerprint, KEYS[0].signer.public, 5)
+ENTRY = Entry(SILO, USER, "alice", KEYS[0].fingerprint, KEYS[0].signer.public, 5)
 
 
 def test_an_entry_counts_where_a_live_admin_signed_it():
     signed = sign_entry(ADMIN, ENTRY)
     assert read_entry(signed, RING) == ENTRY
-    other = Entry(b"t" * 16, USER, ENTRY.account, ENTRY.sign, 5)
+    other = Entry(b"t" * 16, USER, "alice", ENTRY.account, ENTRY.sign, 5)
     lies = [
         sign_entry(OTHER, ENTRY),
         sign_entry(ADMIN, other),
@@ -294,6 +350,7 @@ def test_an_entry_counts_where_a_live_admin_signed_it():
         msgspec.structs.replace(signed, statement=b64(unb64(signed.statement) + b"\0")),
         msgspec.structs.replace(signed, statement=sign_entry(ADMIN, other).statement),
     ]
+    lies += [sign_entry(ADMIN, replace(ENTRY, name=name)) for name in ("", " ", "a" * 65, "\x1b[2J")]
     assert {_code(read_entry, lie, RING) for lie in lies} == {"forged"}
     assert hash_bytes(signed.signer) == ADMIN.public.fingerprint
 
@@ -315,10 +372,12 @@ def test_a_revoked_admins_entries_count_no_more():
 
 
 def test_the_newest_entry_counts():
-    later = Entry(SILO, USER, KEYS[1].fingerprint, KEYS[1].signer.public, 6)
-    other = Entry(SILO, b"v" * 16, KEYS[2].fingerprint, KEYS[2].signer.public, 1)
+    later = Entry(SILO, USER, "alice", KEYS[1].fingerprint, KEYS[1].signer.public, 6)
+    other = Entry(SILO, b"v" * 16, "bob", KEYS[2].fingerprint, KEYS[2].signer.public, 1)
     assert newest([later, other, ENTRY]) == {USER: later, other.user: other}
     assert newest([ENTRY, ENTRY], {USER: 5}) == {USER: ENTRY}
-    assert _code(newest, [ENTRY, replace(later, time=5)]) == "forged"
+    for lie in (replace(later, time=5), replace(ENTRY, name="bob")):
+        for order in ([ENTRY, lie], [ENTRY, lie, later], [ENTRY, later, lie], [later, ENTRY, lie]):
+            assert _code(newest, order) == "forged"
     assert _code(newest, [ENTRY], {USER: 6}) == "stale"
     assert _code(newest, [ENTRY], {other.user: 1}) == "stale"

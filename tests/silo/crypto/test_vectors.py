@@ -364,7 +364,8 @@ def _enrolment(v: Vector, _: Released) -> None:
 def _vouch(v: Vector, _: Released) -> None:
     statement, signature = v.data("statement"), v.data("signature")
     read = read_enrolment(statement, signature)
-    check_vouch(v.data("sign"), v.data("account"), v.data("vouch"), statement, signature)
+    revoked = v.number("revoked") if "revoked" in v else None
+    check_vouch(v.data("sign"), v.data("account"), v.data("vouch"), statement, signature, revoked)
     same(v, "device", read.device)
     same(v, "device-public", read.sign)
 
@@ -527,7 +528,7 @@ def _directory(v: Vector, _: Released) -> None:
     listed = newest([read_entry(one, keyring) for one in signed], seen)
     same(v, "statement", unb64(signed[0].statement))
     same(v, "signature", unb64(signed[0].signature))
-    same(v, "listed", *(form.join(user, entry.account, entry.sign) for user, entry in listed.items()))
+    same(v, "listed", *(form.join(user, one.name.encode(), one.account, one.sign) for user, one in listed.items()))
 
 
 @runs("account")
@@ -566,9 +567,11 @@ def _lock(v: Vector, _: Released) -> None:
     silo, genesis, user = v.data("silo"), v.data("genesis"), v.data("user")
     secret = _secret(v, lock, silo, genesis)
     accepted = v.data("accepted") if "accepted" in v else None
-    unlocked = open_lock(lock, secret, silo, genesis, user, _rotations(v), accepted)
+    listed = v.data("listed") if "listed" in v else None
+    unlocked = open_lock(lock, secret, silo, genesis, user, _rotations(v), accepted, listed)
     same(v, "account-seed", *(key.seed for key in unlocked.keys))
     same(v, "least", unlocked.manifest)
+    same(v, "is-listed", int(unlocked.listed))
     same(v, "proof", *([secret.proof] if secret.proof else []))
     same(v, "seal-seed", secret.seal_seed)
     same(v, "mac-key", *([secret.mac_key] if secret.mac_key else []))

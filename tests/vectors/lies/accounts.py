@@ -105,24 +105,37 @@ def vouched(
     seed: bytes = ACCOUNT_SEED,
     named: bytes | None = None,
     label: str = labels.ENROLMENT_VOUCH,
+    revoked: bytes = b"",
 ) -> bytes:
     """The account's word on an enrolment."""
-    return signer(seed).sign(label, statement, signature, named or mark(seed))
+    return signer(seed).sign(label, statement, signature, named or mark(seed), revoked)
 
 
-def _vouch(vouch: bytes, statement: bytes = _STATED, signature: bytes = _SIGNED, seed: bytes = ACCOUNT_SEED) -> Fields:
-    return [
+def _vouch(
+    vouch: bytes,
+    statement: bytes = _STATED,
+    signature: bytes = _SIGNED,
+    seed: bytes = ACCOUNT_SEED,
+    revoked: int | None = None,
+) -> Fields:
+    given: Fields = [
         ("sign", signer(seed).public),
         ("account", mark(seed)),
         ("statement", statement),
         ("signature", signature),
         ("vouch", vouch),
     ]
+    return given if revoked is None else [*given, ("revoked", revoked)]
 
 
 @lie("vouch", "success", "an account vouches for a device of its own")
 def vouch() -> Fields:
     return [*_vouch(vouched()), ("device", DEVICE), ("device-public", DEVICE_KEY.public)]
+
+
+@lie("vouch", "success", "a device that the account has revoked, and when")
+def vouch_revoked() -> Fields:
+    return [*_vouch(vouched(revoked=u64(NOW)), revoked=NOW), ("device", DEVICE), ("device-public", DEVICE_KEY.public)]
 
 
 _OTHER_STATED = enrolment(OTHER_DEVICE, OTHER_DEVICE_KEY)
@@ -147,12 +160,37 @@ _VOUCHES: tuple[tuple[str, str, Callable[[], Fields]], ...] = (
     (
         "by-device",
         "the device vouches for itself",
-        lambda: _vouch(DEVICE_KEY.sign(labels.ENROLMENT_VOUCH, _STATED, _SIGNED, mark(ACCOUNT_SEED))),
+        lambda: _vouch(DEVICE_KEY.sign(labels.ENROLMENT_VOUCH, _STATED, _SIGNED, mark(ACCOUNT_SEED), b"")),
     ),
     (
         "statement-alone",
         "it covers the statement, and not its signature",
-        lambda: _vouch(signer(ACCOUNT_SEED).sign(labels.ENROLMENT_VOUCH, _STATED, mark(ACCOUNT_SEED))),
+        lambda: _vouch(signer(ACCOUNT_SEED).sign(labels.ENROLMENT_VOUCH, _STATED, mark(ACCOUNT_SEED), b"")),
+    ),
+    (
+        "without-revocation",
+        "it says nothing of revocation, not even that there is none",
+        lambda: _vouch(signer(ACCOUNT_SEED).sign(labels.ENROLMENT_VOUCH, _STATED, _SIGNED, mark(ACCOUNT_SEED))),
+    ),
+    (
+        "made-live-again",
+        "the account revoked the device, and the silo lists it as live",
+        lambda: _vouch(vouched(revoked=u64(NOW))),
+    ),
+    (
+        "revoked-by-silo",
+        "the account vouched for a live device, and the silo lists it as revoked",
+        lambda: _vouch(vouched(), revoked=NOW),
+    ),
+    (
+        "revoked-later",
+        "a time of revocation after the one that the account signed",
+        lambda: _vouch(vouched(revoked=u64(NOW)), revoked=NOW + 1),
+    ),
+    (
+        "revoked-at-0",
+        "the account vouched for a live device, and the silo lists it as revoked at the time 0",
+        lambda: _vouch(vouched(), revoked=0),
     ),
     ("other-label", "signed for another purpose", lambda: _vouch(vouched(label=labels.ENROLMENT))),
     ("zeros", "zeros for a vouch", lambda: _vouch(bytes(64))),
@@ -375,6 +413,7 @@ def rotation(
     stated: bytes = _STATED,
     enrolled_by: bytes = _SIGNED,
     vouch_seed: bytes | None = None,
+    revoked: bytes = b"",
     mac_seed: bytes | None = None,
     mac_label: str = labels.ACCOUNT_ROTATION_MAC,
     sign_label: str = labels.ACCOUNT_ROTATION,
@@ -395,7 +434,7 @@ def rotation(
             "enrolment": {
                 "statement": b64(stated),
                 "signature": b64(enrolled_by),
-                "vouch": b64(vouched(stated, enrolled_by, vouch_seed or old)),
+                "vouch": b64(vouched(stated, enrolled_by, vouch_seed or old, revoked=revoked)),
             },
             "past": b64(recipient(new).seal(past_seed or old, labels.ACCOUNT_PAST, past_said or said)),
         }
@@ -461,6 +500,11 @@ _ROTATIONS: tuple[tuple[str, str, Callable[[], Fields]], ...] = (
                 vouch_seed=SEEDS[1],
             )
         ),
+    ),
+    (
+        "by-revoked-device",
+        "the account had revoked the device that rotates",
+        lambda: _read(rotation(revoked=u64(NOW - 1))),
     ),
     ("names-other-device", "it names another device than the enrolment beside it", lambda: _read(_stranger())),
     (
@@ -680,10 +724,14 @@ for _name, _expect, _lie, _make in _WALKS:
     tell(f"walk-{_name}", "walk", _expect, _lie, _make)
 
 
-def _rotated_lock(kind: str, text: str, *rotations: str, accepted: bytes | None = None) -> Fields:
+def _rotated_lock(
+    kind: str, text: str, *rotations: str, accepted: bytes | None = None, named: bytes | None = None
+) -> Fields:
     given = shown(kind, text)
     if accepted is not None:
         given.append(("accepted", mark(accepted)))
+    if named is not None:
+        given.append(("listed", mark(named)))
     return [*given, *(("rotation", one) for one in rotations)]
 
 
@@ -704,6 +752,43 @@ def lock_rotated_device() -> Fields:
         ("account-seed", SEEDS[2]),
         ("account-seed", SEEDS[1]),
         ("least", 3),
+    ]
+
+
+@lie("lock", "success", "a device that met the rotation: the manifest is none from before it")
+def lock_rotated_and_met() -> Fields:
+    text = lock("device", seed=SEEDS[2])
+    return [
+        *_rotated_lock("device", text, rotation(1), rotation(2), accepted=SEEDS[2]),
+        ("account-seed", SEEDS[2]),
+        ("least", 3),
+    ]
+
+
+@lie("lock", "success", "a sheet proven in a later manifest than the rotation brought")
+def lock_rotated_and_proven_since() -> Fields:
+    text = lock("recovery", seed=SEEDS[1], mac_seed=SEEDS[1], mac_manifest=5, manifest=5)
+    return [*_rotated_lock("recovery", text, rotation(1)), ("account-seed", SEEDS[1]), ("least", 5)]
+
+
+@lie("lock", "success", "rotated twice, and the directory lists the newest account key")
+def lock_listed() -> Fields:
+    text = lock("recovery", seed=SEEDS[2])
+    return [
+        *_rotated_lock("recovery", text, rotation(1), rotation(2), named=SEEDS[2]),
+        *(("account-seed", seed) for seed in reversed(SEEDS)),
+        ("is-listed", 1),
+    ]
+
+
+@lie("lock", "success", "rotated once since the directory's newest entry: not the very key that it lists")
+def lock_listed_before() -> Fields:
+    text = lock("device", seed=SEEDS[2])
+    return [
+        *_rotated_lock("device", text, rotation(1), rotation(2), accepted=SEEDS[2], named=SEEDS[1]),
+        ("account-seed", SEEDS[2]),
+        ("account-seed", SEEDS[1]),
+        ("is-listed", 0),
     ]
 
 
@@ -738,6 +823,35 @@ _ROTATED_LOCKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "the past that leads to the proven account key was taken out",
         lambda: _rotated_lock("recovery", lock("recovery", seed=SEEDS[2]), rotation(1, past=""), rotation(2)),
     ),
+    (
+        "forked-beside-listed",
+        "forged",
+        "who holds the old seed rotated it once more, and the directory lists where the true rotation led",
+        lambda: _rotated_lock(
+            "recovery",
+            lock("recovery", seed=OTHER_ACCOUNT_SEED),
+            rotation(new=OTHER_ACCOUNT_SEED),
+            named=SEEDS[1],
+        ),
+    ),
+    (
+        "rolled-back-behind-listed",
+        "forged",
+        "a lock from before the rotation without the rotation, and the directory lists where that led",
+        lambda: _rotated_lock("recovery", lock("recovery"), named=SEEDS[1]),
+    ),
+    (
+        "listed-stated-alone",
+        "forged",
+        "a rotation from the listed account key that its holder never made, before the thief's",
+        lambda: _rotated_lock(
+            "recovery",
+            lock("recovery", seed=OTHER_ACCOUNT_SEED, mac_manifest=2, manifest=2),
+            rotation(old=SEEDS[1], new=SEEDS[0], vouch_seed=SEEDS[0], mac_seed=SEEDS[0], past_seed=SEEDS[0]),
+            rotation(new=OTHER_ACCOUNT_SEED, manifest=3),
+            named=SEEDS[1],
+        ),
+    ),
 )
 
 for _name, _expect, _lie, _make in _ROTATED_LOCKS:
@@ -747,10 +861,18 @@ for _name, _expect, _lie, _make in _ROTATED_LOCKS:
 # --- the directory (SPEC 8.8) ---
 
 
+def _entered(*fields: bytes) -> bytes:
+    return pack(labels.DIRECTORY_ENTRY, *fields)
+
+
+_ENTERED = [SILO, USER, b"alice", mark(ACCOUNT_SEED), signer(ACCOUNT_SEED).public, u64(NOW)]
+
+
 def entry(
     admin: AdminKey = ADMIN,
     silo: bytes = SILO,
     user: bytes = USER,
+    name: str = "alice",
     seed: bytes = ACCOUNT_SEED,
     time: int = NOW,
     named: str | None = None,
@@ -760,7 +882,7 @@ def entry(
 ) -> str:
     """An entry's JSON."""
     if said is None:
-        said = pack(labels.DIRECTORY_ENTRY, silo, user, mark(seed), signer(seed).public, u64(time))
+        said = _entered(silo, user, name.encode(), mark(seed), signer(seed).public, u64(time))
     return compact(
         {
             "statement": b64(said),
@@ -778,24 +900,24 @@ def _directory(*entries: str, rings: tuple[str, ...] | None = None, seen: tuple[
     return [*given, *(("signed-entry", one) for one in entries)]
 
 
-def _named(user: bytes, seed: bytes) -> tuple[str, str]:
-    return "listed", join(user, mark(seed), signer(seed).public)
+def _named(user: bytes, seed: bytes, name: bytes = b"alice") -> tuple[str, str]:
+    return "listed", join(user, name, mark(seed), signer(seed).public)
 
 
 @lie("directory", "success", "an administrator names a user's account key")
 def directory() -> Fields:
-    said = pack(labels.DIRECTORY_ENTRY, SILO, USER, mark(ACCOUNT_SEED), signer(ACCOUNT_SEED).public, u64(NOW))
+    said = _entered(*_ENTERED)
     shows: Fields = [("statement", said), ("signature", ADMIN.signer.sign(labels.DIRECTORY_ENTRY, said))]
     return [*_directory(entry()), *shows, _named(USER, ACCOUNT_SEED)]
 
 
 @lie("directory", "success", "two users, and of one of them a newer entry, which counts")
 def directory_newer() -> Fields:
-    entries = (entry(seed=SEEDS[1], time=NOW + 1), entry(), entry(user=OTHER_USER, seed=OTHER_ACCOUNT_SEED))
+    entries = (entry(seed=SEEDS[1], time=NOW + 1), entry(), entry(user=OTHER_USER, name="Zoë", seed=OTHER_ACCOUNT_SEED))
     return [
         *_directory(*entries, seen=(USER, NOW)),
         _named(USER, SEEDS[1]),
-        _named(OTHER_USER, OTHER_ACCOUNT_SEED),
+        _named(OTHER_USER, OTHER_ACCOUNT_SEED, "Zoë".encode()),
     ]
 
 
@@ -835,42 +957,66 @@ _DIRECTORIES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         lambda: _directory(
             entry(
                 seed=OTHER_ACCOUNT_SEED,
-                signed_said=pack(
-                    labels.DIRECTORY_ENTRY, SILO, USER, mark(ACCOUNT_SEED), signer(ACCOUNT_SEED).public, u64(NOW)
-                ),
+                signed_said=_entered(*_ENTERED),
             )
         ),
+    ),
+    (
+        "name-replaced",
+        "forged",
+        "another name than the administrator signed",
+        lambda: _directory(entry(name="bob", signed_said=_entered(*_ENTERED))),
+    ),
+    ("no-name", "forged", "a name of no letter", lambda: _directory(entry(name=""))),
+    ("name-with-escape", "forged", "a name that moves a terminal's cursor", lambda: _directory(entry(name="\x1b[2J"))),
+    (
+        "name-not-utf-8",
+        "forged",
+        "a name that is not UTF-8",
+        lambda: _directory(entry(said=_entered(SILO, USER, b"alic\xe9", *_ENTERED[3:]))),
+    ),
+    (
+        "without-name",
+        "forged",
+        "no field for the name",
+        lambda: _directory(entry(said=_entered(*_ENTERED[:2], *_ENTERED[3:]))),
     ),
     ("other-label", "forged", "signed for another purpose", lambda: _directory(entry(label=labels.KEYRING))),
     (
         "field-more",
         "forged",
         "a field more",
-        lambda: _directory(
-            entry(
-                said=pack(
-                    labels.DIRECTORY_ENTRY, SILO, USER, mark(ACCOUNT_SEED), signer(ACCOUNT_SEED).public, u64(NOW), b""
-                )
-            )
-        ),
+        lambda: _directory(entry(said=_entered(*_ENTERED, b""))),
     ),
     (
         "whole-account-key",
         "forged",
         "the account key itself where its fingerprint belongs",
-        lambda: _directory(
-            entry(
-                said=pack(
-                    labels.DIRECTORY_ENTRY, SILO, USER, public(ACCOUNT_SEED), signer(ACCOUNT_SEED).public, u64(NOW)
-                )
-            )
-        ),
+        lambda: _directory(entry(said=_entered(*_ENTERED[:3], public(ACCOUNT_SEED), *_ENTERED[4:]))),
     ),
     (
         "two-of-one-time",
         "forged",
         "two entries of one time that differ",
         lambda: _directory(entry(), entry(seed=OTHER_ACCOUNT_SEED)),
+    ),
+    (
+        "two-of-one-time-after-newer",
+        "forged",
+        "two entries of one time that differ, behind a newer one",
+        lambda: _directory(entry(seed=SEEDS[1], time=NOW + 1), entry(), entry(seed=OTHER_ACCOUNT_SEED)),
+    ),
+    (
+        "two-of-one-time-around-newer",
+        "forged",
+        "two entries of one time that differ, a newer one between",
+        lambda: _directory(entry(), entry(seed=SEEDS[1], time=NOW + 1), entry(seed=OTHER_ACCOUNT_SEED)),
+    ),
+    (
+        "two-names-of-one-time",
+        "forged",
+        "two entries of one time under two names",
+        lambda: _directory(entry(), entry(name="bob")),
     ),
     (
         "older",

@@ -179,7 +179,14 @@ def _packed(*fields: bytes, label: str = labels.TOMBSTONE, end: bytes = b"") -> 
     return lambda: _told(pack(label, *fields) + end)
 
 
-_FORBIDS = signed(_second(policy=_policy(user_deletion=False)))
+MINUTES = 60_000
+_FORBIDS = signed(_second(policy=_policy(user_deletion=False), time=NOW + 2 * DAY))
+
+
+def _withdrawn(time: int) -> Fields:
+    """Deleted under version 1, at this time; version 2 does not allow it from two days on."""
+    return _told(Stone(time=u64(time)).statement(), more=(_FORBIDS,))
+
 
 _STONES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
     (
@@ -193,6 +200,44 @@ _STONES: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "success",
         "deleted while version 1 was in force, which allowed it; version 2 does not",
         lambda: _told(Stone().statement(), more=(_FORBIDS,)),
+    ),
+    (
+        "under-older-keyring-by-slow-clock",
+        "success",
+        "deleted under version 1 up to 10 minutes after version 2, for clocks differ",
+        lambda: _withdrawn(NOW + 2 * DAY + 10 * MINUTES - 1),
+    ),
+    (
+        "under-withdrawn-keyring",
+        "forged",
+        "deleted under version 1, 10 minutes after version 2, which does not allow it",
+        lambda: _withdrawn(NOW + 2 * DAY + 10 * MINUTES),
+    ),
+    (
+        "under-followed-keyring",
+        "forged",
+        "deleted under version 1, long after version 2, which allows it too",
+        lambda: _told(Stone(time=u64(NOW + 9 * DAY)).statement(), more=(signed(_second()),)),
+    ),
+    (
+        "retention-withdrawn",
+        "forged",
+        "the policy's under version 1, after version 2 that keeps everything",
+        lambda: _told(
+            _swept().statement(), ring="month", signer=IDENTITY, more=(signed(after(_ring("month"), policy=_policy())),)
+        ),
+    ),
+    (
+        "before-made-by-slow-clock",
+        "success",
+        "deleted at once by a device whose clock is 10 minutes slow",
+        lambda: _told(Stone(time=u64(PLACE.time - 10 * MINUTES)).statement()),
+    ),
+    (
+        "before-made",
+        "forged",
+        "deleted more than 10 minutes before it was made",
+        lambda: _told(Stone(time=u64(PLACE.time - 10 * MINUTES - 1)).statement()),
     ),
     ("missing", "forged", "no tombstone, where the log names a record that is not there", lambda: _told(b"", b"")),
     ("not-signed", "forged", "no signature", lambda: _told(Stone().statement(), b"")),

@@ -4,7 +4,7 @@
 
 import { SiloError, refused, refusedAs } from '../errors.ts'
 import { type Bytes, readU64, same, u64 } from './bytes.ts'
-import { b32, b64, unb64 } from './encoding.ts'
+import { b32, b64, isName, unb64, unutf8, utf8 } from './encoding.ts'
 import { blob, hash, object } from './json.ts'
 import { type Keyring, admins } from './keyring.ts'
 import { type AdminKey, SIGN_SIZE, verify } from './keys.ts'
@@ -20,10 +20,12 @@ export interface SignedEntry {
 }
 export const signedEntry = object<SignedEntry>({ statement: blob, signer: hash, signature: blob })
 
-/** Whose account key it is. All fields but the time are raw bytes. */
+/** Whose account key it is. All fields but the name and the time are raw bytes. */
 export interface Entry {
   readonly silo: Bytes
   readonly user: Bytes
+  /** By which people know the user (SPEC 5.6). */
+  readonly name: string
   /** The account key's fingerprint, 32 bytes. */
   readonly account: Bytes
   /** The account's signing key (Ed25519), 32 bytes. */
@@ -34,7 +36,8 @@ export interface Entry {
 
 /** The bytes that are signed. */
 export function entryStatement(entry: Entry): Bytes {
-  return pack(labels.DIRECTORY_ENTRY, entry.silo, entry.user, entry.account, entry.sign, u64(entry.time))
+  const { silo, user, name, account, sign, time } = entry
+  return pack(labels.DIRECTORY_ENTRY, silo, user, utf8(name), account, sign, u64(time))
 }
 
 /** The entry as this admin key signs it. */
@@ -54,12 +57,16 @@ export async function readEntry(signed: SignedEntry, keyring: Keyring): Promise<
   const key = (await admins(keyring)).get(signed.signer)
   const [said, signature, entry] = await refusedAs('forged', () => {
     const statement = unb64(signed.statement)
-    const fields = unpack(labels.DIRECTORY_ENTRY, statement, 5)
-    if ([16, 16, 32, SIGN_SIZE, 8].some((size, at) => fields[at]?.length !== size)) {
+    const fields = unpack(labels.DIRECTORY_ENTRY, statement, 6)
+    if ([16, 16, null, 32, SIGN_SIZE, 8].some((size, at) => size !== null && fields[at]?.length !== size)) {
       throw refused('a field has another size')
     }
-    const [silo, user, account, sign, time] = fields as unknown as [Bytes, Bytes, Bytes, Bytes, Bytes]
-    const read: Entry = { silo, user, account, sign, time: readU64(time) }
+    const [silo, user, spelled, account, sign, time] = fields as unknown as [Bytes, Bytes, Bytes, Bytes, Bytes, Bytes]
+    const name = unutf8(spelled)
+    if (!isName(name)) {
+      throw refused('not a name')
+    }
+    const read: Entry = { silo, user, name, account, sign, time: readU64(time) }
     return [statement, unb64(signed.signature), read] as const
   })
   if (b32(entry.silo) !== keyring.document.silo || !key) {
@@ -77,12 +84,16 @@ export function newest(
   seen: ReadonlyMap<string, bigint> = new Map(),
 ): ReadonlyMap<string, Entry> {
   const found = new Map<string, Entry>()
+  const met = new Map<string, Entry>()
   for (const entry of entries) {
     const user = b32(entry.user)
-    const before = found.get(user)
-    if (before && before.time === entry.time && !same(entryStatement(before), entryStatement(entry))) {
+    const key = `${user} ${entry.time}`
+    const other = met.get(key)
+    if (other && !same(entryStatement(other), entryStatement(entry))) {
       throw new SiloError('forged', 'two entries of one time')
     }
+    met.set(key, entry)
+    const before = found.get(user)
     if (!before || before.time < entry.time) {
       found.set(user, entry)
     }

@@ -303,10 +303,10 @@ export class AccountKey {
     return mac(this.macKey, label, ...fields)
   }
 
-  /** 64 bytes: the account's word that this enrolment is a device of its own (SPEC 6.2). `statement` and `signature` are
-   * the enrolment's; nothing of them is checked here. */
-  vouch(statement: Bytes, signature: Bytes): Promise<Bytes> {
-    return this.signer.sign(labels.ENROLMENT_VOUCH, statement, signature, this.fingerprint)
+  /** 64 bytes: the account's word that this enrolment is a device of its own, or was one until `revoked`, in
+   * milliseconds since 1970 (SPEC 6.2). `statement` and `signature` are the enrolment's; nothing of them is checked here. */
+  vouch(statement: Bytes, signature: Bytes, revoked: number | null = null): Promise<Bytes> {
+    return this.signer.sign(labels.ENROLMENT_VOUCH, statement, signature, this.fingerprint, orNothing(revoked))
   }
 }
 
@@ -316,18 +316,23 @@ export async function mac(secret: Bytes, label: string, ...fields: readonly Uint
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, pack(label, ...fields)))
 }
 
-/** `forged` unless the account vouched for exactly this enrolment (SPEC 6.2).
+/** `forged` unless the account vouched for exactly this enrolment and time of revocation (SPEC 6.2).
  *
- * `sign` is the account's signing key, `account` the account key's fingerprint. The enrolment itself is read by
- * `readEnrolment`. */
+ * `sign` is the account's signing key, `account` the account key's fingerprint, `revoked` what stands beside the vouch
+ * (null: live). The enrolment itself is read by `readEnrolment`. */
 export function checkVouch(
   sign: Bytes,
   account: Bytes,
   vouch: Bytes,
   statement: Bytes,
   signature: Bytes,
+  revoked: number | null = null,
 ): Promise<void> {
-  return verify(sign, vouch, labels.ENROLMENT_VOUCH, statement, signature, account)
+  return verify(sign, vouch, labels.ENROLMENT_VOUCH, statement, signature, account, orNothing(revoked))
+}
+
+function orNothing(time: number | null): Bytes {
+  return time === null ? zeros(0) : u64(time)
 }
 
 /** What a setup link's 32-byte secret sends: the secret itself stays in the link (SPEC 8.5). */

@@ -11,6 +11,8 @@ import { digest, pack, unpack } from './labels.ts'
 /** Where bytes may outlive their deletion, in the order in which a receipt names them. */
 export const PLACES = ['wal', 'replicas', 'backups'] as const
 const DAY = 86_400_000n
+/** How far two clocks may be apart, in milliseconds (SPEC 4.3). */
+const CLOCKS = 10 * 60_000
 
 const SIZES = [16, 16, 8, 32, 32, 8, 16, null, 8, 32, 8]
 
@@ -99,8 +101,8 @@ export function readTombstone(statement: Bytes): Promise<Tombstone> {
 /** The tombstone, if it is a valid one for the record `erased`.
  *
  * `keyrings` are the versions that the opener has accepted, `devices` the user's: id in base32 -> Ed25519 public keys.
- * `forged` for another record, a keyring that was not accepted or whose policy does not allow it, and whoever may not
- * sign it. */
+ * `forged` for another record, a keyring that was not accepted, that another had followed by then or whose policy does
+ * not allow it, a time before the record's own, and whoever may not sign it. */
 export async function checkTombstone(
   statement: Bytes,
   signature: Bytes,
@@ -124,6 +126,13 @@ export async function checkTombstone(
   )
   if (!keyring) {
     throw new SiloError('forged', 'the tombstone names a keyring that was not accepted')
+  }
+  const following = keyrings.find((one) => one.document.version === tombstone.keyringVersion + 1)
+  if (following && tombstone.time >= following.document.time + CLOCKS) {
+    throw new SiloError('forged', 'the keyring that the tombstone names was no longer in force')
+  }
+  if (tombstone.time + CLOCKS < tombstone.made) {
+    throw new SiloError('forged', 'it was deleted before it was made')
   }
   if (!(await signedByOne(signersOf(tombstone, keyring, devices), signature, labels.TOMBSTONE, statement))) {
     throw new SiloError('forged', 'the tombstone is not signed by who says to have deleted')

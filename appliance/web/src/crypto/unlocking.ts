@@ -12,18 +12,23 @@ import { type Rotated, type Rotation, parseRotation, readRotation, rotatedStatem
 
 /** What a lock gave, proven. */
 export interface Unlocked {
-  /** The newest account key first, back to the one that the lock or the device had accepted. */
+  /** The newest account key first, back to the one that the lock or the device had accepted; to the directory's, where
+   * that is older. */
   readonly keys: readonly AccountKey[]
   /** The lowest version that the account's manifest can have: what `readManifest` wants as `least`. */
   readonly manifest: bigint
+  /** Whether the account key in force is the very one that the directory lists. Where it is not, or no directory was at
+   * hand, a sign-in compares it with another device of its person's (SPEC 9.5). */
+  readonly listed: boolean
 }
 
 /** The account key behind a lock; `rotations` are all that the silo has of this account, oldest first, `accepted` is the
- * fingerprint of the account key that this device accepted last (its own lock needs it).
+ * fingerprint of the account key that this device accepted last (its own lock needs it), `listed` that of the newest
+ * entry of the directory (SPEC 8.8).
  *
  * `no_match` for another secret; `forged` where silo, genesis pin or the lock's MAC are not those expected, its public
- * half is not the secret's (a later seed would be sealed to that), or no rotation leads from the key that the MAC names
- * to the one inside; `stale` where the silo has rotated on from the one inside. */
+ * half is not the secret's (a later seed would be sealed to that), or no rotation leads from the key that the MAC names,
+ * or from `listed`, to the one inside; `stale` where the silo has rotated on from the one inside. */
 export async function openLock(
   lock: Lock,
   secret: LockSecret,
@@ -32,6 +37,7 @@ export async function openLock(
   user: Bytes,
   rotations: readonly Rotation[] = [],
   accepted: Bytes | null = null,
+  listed: Bytes | null = null,
 ): Promise<Unlocked> {
   const key = await hpke.PrivateKey.from(secret.sealSeed)
   const context = lockContext(silo, user, lock.kind, idBytes(lock.id))
@@ -48,12 +54,18 @@ export async function openLock(
     return account
   })
   const { start, version } = await named(lock, secret, silo, user, accepted)
-  const keys = await walkBack(newest, rotations, silo, user, start)
-  const steps = (await parseAll(rotations)).slice(rotations.length - keys.length + 1)
+  let keys = await walkBack(newest, rotations, silo, user, start)
+  const said = await parseAll(rotations)
+  const steps = said.slice(said.length - keys.length + 1)
   if (steps[0] && steps[0].manifest <= version) {
     throw new SiloError('forged', 'a rotation from before the lock was proven')
   }
-  return { keys, manifest: steps.at(-1)?.manifest ?? version }
+  if (listed && !keys.some((one) => same(one.fingerprint, listed))) {
+    // The lock was proven since: what leads on from the directory's key has to be proven all the same.
+    keys = await walkBack(newest, rotations, silo, user, listed)
+  }
+  const least = said.reduce((most, one) => (one.manifest > most ? one.manifest : most), version)
+  return { keys, manifest: least, listed: listed !== null && same(newest.fingerprint, listed) }
 }
 
 // Fingerprint of the account key that the lock's secret accepted last, and the manifest's version then.
