@@ -135,6 +135,12 @@ TABLE: dict[str, Row] = {
     "unsettled": Row(
         0, AWAY, "the silo went away, and whether it kept this turn is not known", "look once it is back: silo logs"
     ),
+    "deleted": Row(
+        0, REFUSED, "the turn was kept and has been deleted since", "who deleted it, and when, stands in: silo logs"
+    ),
+    "unknown_code": Row(
+        0, REFUSED, "the silo refused with a code that this version does not know", "update the older of the two"
+    ),
     "partly": Row(0, PARTLY, "not everything could be opened", "the report names each record and why"),
     "bad_reply": Row(0, AWAY, "the answer is not a silo's", "something between here and the silo changed it"),
     # Starting up.

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import httpx
 import msgspec
@@ -34,7 +34,7 @@ from silo.crypto.channel import (
     read_keys,
     seal_request,
 )
-from silo.crypto.encoding import b32, new_id, parse_json, read_json, write_json
+from silo.crypto.encoding import Millis, b32, new_id, parse_json, read_json, write_json
 from silo.crypto.keys import Signer
 from silo.errors import TABLE, SiloError
 from silo.files import write_private
@@ -89,11 +89,22 @@ class Hinted(Unanswered):
 class _Sent:
     """What became of a request so far."""
 
+    began: int
+    """When it was first tried, by this device's clock."""
     tries: int = 0
     """How many of them may have reached the silo."""
     id: str | None = None
     time: int | None = None
     """What it took after the silo refused its first time."""
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    """What is read of an error object whatever its code. It may have more members."""
+
+    code: Annotated[str, msgspec.Meta(pattern=r"^[a-z]+(_[a-z]+)*\Z", max_length=40)]
+    detail: str = ""
+    now: Millis | msgspec.UnsetType = msgspec.UNSET
+    retry_after: Annotated[float, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -301,6 +312,11 @@ class Door:
         """How many tries of this request may have reached the silo."""
         return self._sent[request.id].tries if request.id in self._sent else 0
 
+    def sent_as(self, request: Request) -> str:
+        """The id under which this request may run: its own, or the one that it took with a new time."""
+        sent = self._sent.get(request.id)
+        return (sent and sent.id) or request.id
+
     async def stream(self, request: Request, body: Any) -> Stream:
         """The answer up to its HEAD; a refusal is raised. Raises as `ask`.
 
@@ -309,7 +325,6 @@ class Door:
         content = write_json(body)
         stale: list[str] = []
         pauses = iter(PAUSES)
-        began = self._clock()
         sent = self._remember(request)
         retime = False
         while True:
@@ -332,10 +347,10 @@ class Door:
             except Broken as broken:
                 failure = broken
             except Refused as refused:
-                late = abs(self._clock() - began) > RETIMED
+                late = abs(self._clock() - sent.began) > RETIMED
                 if refused.code != "clock" or sent.time is not None or late:
                     raise
-                if refused.extra.get("now", request.time) < request.time:
+                if refused.extra["now"] < request.time:
                     # It would be acceptable later, so the silo has written it down as refused; and it cannot have run.
                     sent.id = new_id()
                 self._keys, retime = [], True
@@ -346,7 +361,7 @@ class Door:
             await asyncio.sleep(pause)
 
     def _remember(self, request: Request) -> _Sent:
-        sent = self._sent.pop(request.id, None) or _Sent()
+        sent = self._sent.pop(request.id, None) or _Sent(self._clock())
         self._sent[request.id] = sent
         if len(self._sent) > REMEMBERED:
             del self._sent[next(iter(self._sent))]
@@ -523,17 +538,24 @@ async def _clear(response: httpx.Response) -> NoReturn:
 def _refusal(body: bytes) -> Refused:
     try:
         error = parse_json(body)["error"]
-        return refusal_of(error)
     except (ValueError, KeyError, TypeError):
         raise SiloError("bad_reply", "a refusal without a reason") from None
+    return refusal_of(error)
 
 
 def refusal_of(error: Any) -> Refused:
-    """The error object of a sealed answer. Raises KeyError, TypeError for what is none."""
-    if not isinstance(error, dict) or not isinstance(error.get("code"), str):
-        raise TypeError
-    extra = {key: value for key, value in error.items() if key not in ("code", "message", "hint", "detail")}
-    detail = error.get("detail", "")
-    if not isinstance(detail, str):
-        raise TypeError
-    return Refused(error["code"], detail, **extra)
+    """The error object of a sealed answer; `unknown_code` where its code is none that crosses the wire.
+
+    Raises SiloError `bad_reply` for what is no error object, or lacks what its code brings along.
+    """
+    try:
+        said = msgspec.convert(error, _Refusal, strict=True)
+    except msgspec.ValidationError:
+        raise SiloError("bad_reply", "a refusal without a reason") from None
+    if said.code == "clock" and said.now is msgspec.UNSET:
+        raise SiloError("bad_reply", "a refusal of the clock without the silo's time")
+    if said.code not in TABLE or not TABLE[said.code].status:
+        return Refused("unknown_code", said.code)
+    refused = Refused(said.code, said.detail)
+    refused.extra = {key: value for key, value in error.items() if key not in ("code", "message", "hint", "detail")}
+    return refused

@@ -2,15 +2,17 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 
-from silo.client.door import Broken, Door, Pin, Refused
+from silo.client.door import RETIMED, Broken, Door, Pin, Refused
 from silo.client.history import Turn
 from silo.client.session import Session
+from silo.crypto.channel import Destination
 from silo.crypto.encoding import b32, new_id
 from silo.crypto.keys import Signer, fingerprint
-from silo.errors import SiloError
+from silo.errors import REFUSED, SiloError
 from tests.silo.liar import HOUR, Liar, clear, http, refused
 from tests.silo.talk import chat
 
@@ -229,3 +231,70 @@ async def test_a_refusal_without_a_reason_is_no_answer(session: Session, liar: L
     with pytest.raises(SiloError) as caught:
         await session.me()
     assert caught.value.code == "bad_reply"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": "clock", "now": "x"}, "bad_reply"),
+        ({"code": "clock", "now": None}, "bad_reply"),
+        ({"code": "clock", "now": True}, "bad_reply"),
+        ({"code": "clock", "now": 1.5}, "bad_reply"),
+        ({"code": "clock", "now": -1}, "bad_reply"),
+        ({"code": "clock", "now": 2**53}, "bad_reply"),
+        ({"code": "clock"}, "bad_reply"),
+        ({"code": "engine_busy", "retry_after": "soon"}, "bad_reply"),
+        ({"code": "nonsense"}, "unknown_code"),
+        ({"code": "wrong_passphrase"}, "unknown_code"),
+        ({"code": "non\nsense"}, "bad_reply"),
+        ({"code": "nonsense\n"}, "bad_reply"),
+        ({"code": "\x1b[2J"}, "bad_reply"),
+        ({"code": "x" * 41}, "bad_reply"),
+        ({"code": ""}, "bad_reply"),
+        ({"code": 1}, "bad_reply"),
+        ({"code": "lost", "self": 1}, "lost"),
+        ({"code": "keyring_changed"}, "bad_reply"),
+        ({"code": "keyring_changed", "keyrings": [1]}, "bad_reply"),
+    ],
+)
+async def test_a_refusal_of_any_shape_ends_in_a_sentence(session: Session, liar: Liar, error: dict, code: str):
+    liar.instead["/chat"] = lambda _: (409, {"error": error})
+    with pytest.raises(SiloError) as caught:
+        await session._agree(session.door.request("POST", "/chat"), {})
+    assert caught.value.code == code
+    assert caught.value.sentence().isprintable()
+    if code == "unknown_code":
+        assert caught.value.sentence().endswith(f"does not know: {error['code']}")
+        assert caught.value.row.exit == REFUSED
+
+
+async def test_the_minutes_for_a_new_time_begin_with_the_first_try():
+    clock, sent = [1_800_000_000_000], []
+
+    class Cut:
+        """An answer that comes slowly, and not to its end."""
+
+        status, headers = 200, {}
+
+        async def whole(self) -> bytes:
+            clock[0] += RETIMED + 1
+            raise Broken("truncated")
+
+        async def close(self) -> None: ...
+
+    class Slow(Door):
+        async def _destination(self, stale: list[str]) -> Destination:
+            return Destination(bytes(16), bytes(32), b"")
+
+        async def _send(self, destination, request, content, sent_before) -> Any:
+            sent.append(request)
+            if len(sent) == 1:
+                return Cut()
+            raise Refused("clock", now=clock[0])
+
+    async with Slow("http://127.0.0.1:9", Pin(bytes(16), bytes(32)), lambda: clock[0], print) as door:
+        with pytest.raises(Refused) as caught:
+            await door.ask(door.request("POST", "/deletions"), {})
+    assert caught.value.code == "clock"
+    assert len(sent) == 2
+    assert len({(one.id, one.time) for one in sent}) == 1
