@@ -44,10 +44,9 @@ from silo.crypto.opening import (
     open_core,
     open_epochs,
     read_place,
-    read_receipt,
 )
 from silo.crypto.rotation import Rotation, follow
-from silo.crypto.sealing import core_hash, log_entry
+from silo.crypto.sealing import core_hash, log_entry, read_receipt
 from silo.crypto.tombstones import read_tombstone
 from silo.errors import SiloError
 from silo.messages import (

@@ -36,8 +36,8 @@ from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64, 
 from silo.crypto.keyring import Keyring, SignedKeyring, keyring_hash, verify_keyring
 from silo.crypto.keys import Enrolment, fingerprint, recipient_of
 from silo.crypto.locks import Manifest, device_secret, read_manifest
-from silo.crypto.opening import Opener, Receipt, check_recipients, read_receipt, unwrap
-from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from silo.crypto.opening import Opener, Receipt, check_recipients, unwrap
+from silo.crypto.sealing import NO_HASH, TurnPlace, read_receipt, sign_turn
 from silo.crypto.tombstones import USER, Erased, Tombstone, sign_tombstone
 from silo.crypto.unlocking import open_lock
 from silo.errors import SiloError
@@ -74,6 +74,8 @@ RETURN = 20
 """Seconds to wait for a silo that went away in the middle of a turn: as long as it takes to start again."""
 MEANWHILE = ("in_progress", "already_done")
 """Refusals of a request that arrived before."""
+UNWRITTEN = ("storage_full", "internal")
+"""Refusals to say what became of a turn, after which its request may run still."""
 PROVOKED = ("bad_request", "too_large", "clock")
 """Refusals that somebody on the way can bring about by sending the same header again, later or with another body, after
 the request itself ran."""
@@ -622,7 +624,7 @@ class Session:
             if stream is not None:
                 await stream.close()
         heard = "".join(said)
-        turn, kept = await self._settled(asked, heard, cause or SiloError("truncated"))
+        turn, kept = await self._settled(asked, self.door.sent_as(request), heard, cause or SiloError("truncated"))
         text = turn.reply.content
         if text != heard:
             yield text[len(heard) :]
@@ -693,10 +695,7 @@ class Session:
     async def _check_end(self, asked: _Asked, end: ChatEnd, text: str) -> End:
         error: SiloError | None = None
         if end.error is not None:
-            try:
-                error = refusal_of(end.error)
-            except (KeyError, TypeError):
-                raise SiloError("bad_reply", "error") from None
+            error = refusal_of(end.error)
         turn: Turn | None = None
         if end.kept is not None:
             self._check_receipt(end.kept)
@@ -770,17 +769,21 @@ class Session:
         walk.check(turn.index, turn.entry)
         self._move(walk)
 
-    async def _settled(self, asked: _Asked, heard: str, cause: SiloError) -> tuple[Turn, Kept]:
-        """What became of a turn whose answer did not come.
+    async def _settled(self, asked: _Asked, request: str, heard: str, cause: SiloError) -> tuple[Turn, Kept]:
+        """What became of a turn whose answer did not come; `request` is the id that its request was sent under.
+
+        That nothing is known of the turn is final: the silo does not run this request any more (SPEC 4.3).
 
         Raises SiloError `lost` where nothing was kept, `cause` where nothing was begun or the silo refused it,
-        `unsettled` where the silo stays away, `in_progress` where it is still at it.
+        `deleted`, `unsettled` where the silo stays away or cannot say, `in_progress` where it is still at it.
         """
         loop = asyncio.get_running_loop()
         begun, pause, told = loop.time(), 0.2, False
         while True:
             try:
-                state = await self._ask(TurnState, "GET", f"/turns/{asked.turn}")
+                state = await self._ask(TurnState, "GET", f"/turns/{asked.turn}", {"request": request})
+                if state.state == "deleted":
+                    raise SiloError("deleted")
                 if state.kept is not None:
                     self._check_receipt(state.kept)
                     return await self._test_open(asked, state.kept, heard, None), state.kept
@@ -790,9 +793,12 @@ class Session:
                 patience, failure = PATIENCE, SiloError("in_progress")
             except (Refused, Unanswered) as away:
                 if isinstance(away, Refused) and away.code not in PROVOKED:
+                    if away.code in UNWRITTEN:
+                        raise SiloError("unsettled", away.sentence()) from None
                     if away.code != "not_found":
                         raise
-                    raise SiloError("lost") if heard else cause from None
+                    # The silo answers: that it did not the first time is no news.
+                    raise SiloError("lost") if heard or cause.code == "unreachable" else cause from None
                 if not isinstance(cause, Broken) and cause.code not in MEANWHILE:
                     # Nothing went away: what was said the first time is said again, by whomever.
                     raise SiloError(cause.code, UNKNOWN) from None
@@ -813,10 +819,12 @@ class Session:
                 if refused.code != "not_found":
                     raise
                 return None
+            if state.state == "deleted":
+                return None
             if state.kept is not None:
                 line = await self.thread(thread)
                 return next((one for one in line if one.id == turn), None)
-            if pause is None or state.state in ("lost", "deleted"):
+            if pause is None or state.state == "lost":
                 return None
             await asyncio.sleep(pause)
         return None

@@ -11,23 +11,22 @@ from silo.crypto.bags import BagPlace, read_bag
 from silo.crypto.encoding import HASH_SIZE, b32, hash_bytes, unb64
 from silo.crypto.frames import WholeOpener
 from silo.crypto.keyring import Keyring
-from silo.crypto.keys import AdminKey, AdminPublic, fingerprint, recipient_of, same, verify
-from silo.crypto.labels import pack, unpack
+from silo.crypto.keys import AdminKey, AdminPublic, fingerprint, recipient_of, same
+from silo.crypto.labels import pack
 from silo.crypto.sealing import (
     HEADER_SIZE,
-    MAGIC,
     NO_HASH,
     Place,
+    Receipt,
+    check_receipt,
     commitment,
     core_hash,
-    entry_hash,
     frame_key,
     head_hash,
     log_entry,
+    read_place,
 )
 from silo.errors import SiloError
-
-_SIZES = (len(MAGIC), 16, 16, 8, 32, 16, 32, 1, 16, 8, 32)
 
 
 class Opener:
@@ -68,23 +67,6 @@ def open_sealed(key: _hpke.PrivateKey, sealed: bytes, label: str, *fields: bytes
         raise SiloError("no_match") from None
 
 
-def read_place(core: bytes) -> Place:
-    """The place that a core names, not yet proven. Raises SiloError `truncated` or `header_failure`."""
-    if len(core) < HEADER_SIZE:
-        raise SiloError("truncated" if MAGIC.startswith(core[: len(MAGIC)]) else "header_failure")
-    cuts: list[bytes] = []
-    at = 0
-    for size in _SIZES:
-        cuts.append(core[at : at + size])
-        at += size
-    magic, silo, user, index, previous, thread, parent, kind, turn, time, _ = cuts
-    if magic != MAGIC:
-        raise SiloError("header_failure")
-    return Place(
-        silo, user, int.from_bytes(index, "big"), previous, thread, parent, kind[0], turn, int.from_bytes(time, "big")
-    )
-
-
 def open_core(core: bytes, record_key: bytes) -> bytes:
     """The content of a core. Raises SiloError `header_failure` where the key is not committed to this
     place, `payload_failure`, `truncated`."""
@@ -97,48 +79,6 @@ def open_core(core: bytes, record_key: bytes) -> bytes:
     opener = WholeOpener(frame_key(record_key, head), head, len(core))
     opener.push(core[HEADER_SIZE:])
     return opener.finish()
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What the silo signed of a record."""
-
-    silo: bytes
-    user: bytes
-    index: int
-    core_hash: bytes
-    entry_hash: bytes
-    recipients: tuple[bytes, ...]
-    time: int
-
-
-def read_receipt(receipt: bytes, identity: bytes) -> Receipt:
-    """The receipt, if the silo's identity (Ed25519 public key) signed it. Raises SiloError `forged`."""
-    said, signature = receipt[:-64], receipt[-64:]
-    verify(identity, signature, labels.RECEIPT, said)
-    try:
-        silo, user, index, core, entry, recipients, time = unpack(labels.RECEIPT, said, 7)
-        if [len(silo), len(user), len(index), len(core), len(entry), len(time)] != [16, 16, 8, 32, 32, 8]:
-            raise ValueError
-        if not recipients or len(recipients) % HASH_SIZE:
-            raise ValueError
-    except ValueError:
-        raise SiloError("forged") from None
-    marks = tuple(recipients[at : at + HASH_SIZE] for at in range(0, len(recipients), HASH_SIZE))
-    return Receipt(silo, user, int.from_bytes(index, "big"), core, entry, marks, int.from_bytes(time, "big"))
-
-
-def check_receipt(receipt: bytes, identity: bytes, core: bytes) -> Receipt:
-    """The receipt, if it is the silo's for exactly this core at its place. Raises SiloError `forged`."""
-    read = read_receipt(receipt, identity)
-    place, hashed = read_place(core), core_hash(core)
-    if (
-        (read.silo, read.user, read.index, read.time) != (place.silo, place.user, place.index, place.time)
-        or read.core_hash != hashed
-        or read.entry_hash != entry_hash(place, hashed)
-    ):
-        raise SiloError("forged")
-    return read
 
 
 def check_recipients(receipt: Receipt, named: Sequence[bytes]) -> None:

@@ -1,4 +1,5 @@
-"""Writing records at rest, and the receipts for them (SPEC 7). What stands here can seal, never open.
+"""Writing records at rest, and the receipts for them (SPEC 7). What stands here can seal, never open: of a record that
+is there it reads what stands in the clear.
 
 A record is an immutable *core* and replaceable *wraps* beside it. Its key is made in `seal_record`, is
 sealed to the recipients there, and leaves it in no other form.
@@ -8,15 +9,17 @@ import secrets
 from dataclasses import dataclass
 
 from silo.crypto import frames, labels
-from silo.crypto.encoding import b32, b64, u64, write_json
+from silo.crypto.encoding import HASH_SIZE, b32, b64, u64, write_json
 from silo.crypto.keys import Recipient, Signer, derive, verify
-from silo.crypto.labels import digest, pack
+from silo.crypto.labels import digest, pack, unpack
+from silo.errors import SiloError
 
 MAGIC = b"securesilo/1 record\n"
 KIND_TURN = 1
 NO_HASH = bytes(32)
 """Stands for "none": the record before the first, the parent of a thread's first turn."""
-HEADER_SIZE = len(MAGIC) + 16 + 16 + 8 + 32 + 16 + 32 + 1 + 16 + 8 + 32
+_SIZES = (len(MAGIC), 16, 16, 8, 32, 16, 32, 1, 16, 8, 32)
+HEADER_SIZE = sum(_SIZES)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,65 @@ def make_receipt(identity: Signer, sealed: SealedRecord) -> bytes:
         u64(place.time),
     )
     return said + identity.sign(labels.RECEIPT, said)
+
+
+def read_place(core: bytes) -> Place:
+    """The place that a core names, not yet proven. Raises SiloError `truncated` or `header_failure`."""
+    if len(core) < HEADER_SIZE:
+        raise SiloError("truncated" if MAGIC.startswith(core[: len(MAGIC)]) else "header_failure")
+    cuts: list[bytes] = []
+    at = 0
+    for size in _SIZES:
+        cuts.append(core[at : at + size])
+        at += size
+    magic, silo, user, index, previous, thread, parent, kind, turn, time, _ = cuts
+    if magic != MAGIC:
+        raise SiloError("header_failure")
+    return Place(
+        silo, user, int.from_bytes(index, "big"), previous, thread, parent, kind[0], turn, int.from_bytes(time, "big")
+    )
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the silo signed of a record."""
+
+    silo: bytes
+    user: bytes
+    index: int
+    core_hash: bytes
+    entry_hash: bytes
+    recipients: tuple[bytes, ...]
+    time: int
+
+
+def read_receipt(receipt: bytes, identity: bytes) -> Receipt:
+    """The receipt, if the silo's identity (Ed25519 public key) signed it. Raises SiloError `forged`."""
+    said, signature = receipt[:-64], receipt[-64:]
+    verify(identity, signature, labels.RECEIPT, said)
+    try:
+        silo, user, index, core, entry, recipients, time = unpack(labels.RECEIPT, said, 7)
+        if [len(silo), len(user), len(index), len(core), len(entry), len(time)] != [16, 16, 8, 32, 32, 8]:
+            raise ValueError
+        if not recipients or len(recipients) % HASH_SIZE:
+            raise ValueError
+    except ValueError:
+        raise SiloError("forged") from None
+    marks = tuple(recipients[at : at + HASH_SIZE] for at in range(0, len(recipients), HASH_SIZE))
+    return Receipt(silo, user, int.from_bytes(index, "big"), core, entry, marks, int.from_bytes(time, "big"))
+
+
+def check_receipt(receipt: bytes, identity: bytes, core: bytes) -> Receipt:
+    """The receipt, if it is the silo's for exactly this core at its place. Raises SiloError `forged`."""
+    read = read_receipt(receipt, identity)
+    place, hashed = read_place(core), core_hash(core)
+    if (
+        (read.silo, read.user, read.index, read.time) != (place.silo, place.user, place.index, place.time)
+        or read.core_hash != hashed
+        or read.entry_hash != entry_hash(place, hashed)
+    ):
+        raise SiloError("forged")
+    return read
 
 
 def state_heads(identity: Signer, silo: bytes, now: int, heads: list[tuple[str, int, bytes]]) -> tuple[str, str]:

@@ -44,8 +44,17 @@ with instrumented:
     from silo.crypto.keyring import SignedKeyring, first_keyring, verify_keyring
     from silo.crypto.keys import AdminKey, Enrolment, Signer, fingerprint, read_enrolment, recipient_of
     from silo.crypto.labels import pack, unpack
-    from silo.crypto.opening import open_core, read_place, read_receipt
-    from silo.crypto.sealing import NO_HASH, Place, commitment, frame_key, head_hash, make_receipt, seal_record
+    from silo.crypto.opening import open_core, read_place
+    from silo.crypto.sealing import (
+        NO_HASH,
+        Place,
+        commitment,
+        frame_key,
+        head_hash,
+        make_receipt,
+        read_receipt,
+        seal_record,
+    )
     from silo.errors import SiloError
 
 KEY, CONTEXT, SILO = bytes(range(32)), b"c" * 32, b"s" * 16

@@ -18,7 +18,6 @@ from silo.crypto.opening import (
     open_core,
     open_record,
     read_place,
-    read_receipt,
 )
 from silo.crypto.sealing import (
     NO_HASH,
@@ -26,6 +25,7 @@ from silo.crypto.sealing import (
     TurnPlace,
     check_turn,
     make_receipt,
+    read_receipt,
     seal_record,
     sign_turn,
     state_heads,
