@@ -228,8 +228,8 @@ class Scene:
             told.error = error
         return told
 
-    async def judge(self, session: Session, *tolds: Told, held: bool = False) -> None:
-        """What must hold whatever the middleman did. `held`: it sent something on after the person was told."""
+    async def judge(self, session: Session, *tolds: Told) -> None:
+        """What must hold whatever the middleman did, also where it sent something on after the person was told."""
         world = self.world
         await world.quiet()
         self.man.script = lambda _: None
@@ -240,12 +240,12 @@ class Scene:
         assert not [one.error for one in opened if one.error]
         kept = [one.turn for one in opened if one.turn]
         for told in tolds:
-            self._judge(told, [turn for turn in kept if told.mark in turn.text], held)
+            self._judge(told, [turn for turn in kept if told.mark in turn.text])
         later = await self.ask(session, "later")
         assert (later.how, later.heard) == ("kept", later.whole)
         assert not any(told.mark in world.served.log.read_text() for told in tolds)
 
-    def _judge(self, told: Told, kept: list[Any], held: bool) -> None:
+    def _judge(self, told: Told, kept: list[Any]) -> None:
         jobs = self.world.engine.jobs(told.mark)
         assert jobs <= 1, "it ran twice"
         assert len(kept) <= jobs
@@ -264,7 +264,7 @@ class Scene:
         else:
             assert told.error is not None
             assert told.error.sentence()
-            if kept and not held:
+            if kept:
                 # Who is told nothing of a turn that was kept must at least not be told that it was not.
                 known = told.error.code in ATTACKED or "silo logs" in told.error.sentence() + told.error.row.hint
                 assert known, f"told {told.error}, and it was kept"

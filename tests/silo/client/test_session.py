@@ -1,5 +1,7 @@
 """What a device checks of what its silo says and keeps."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -7,13 +9,14 @@ from silo.client.door import Refused
 from silo.client.session import End, Session
 from silo.client.setup import Plan, load_admin_key
 from silo.crypto import labels
+from silo.crypto.channel import OpenedRequest
 from silo.crypto.encoding import b32, b64, id_bytes, new_id, unb64
 from silo.crypto.keyring import Document, Half, Holder, SignedKeyring, half_context, sign_keyring, verify_keyring
 from silo.crypto.keys import AccountKey, AdminKey, Recipient, Signer, recipient_of
 from silo.crypto.locks import Lock, SignedManifest, device_secret, make_lock, read_manifest, state_manifest
 from silo.crypto.rotation import Vouched, make_rotation, next_locks
-from silo.errors import SiloError
-from tests.silo.liar import Liar, refused
+from silo.errors import REFUSED, SiloError
+from tests.silo.liar import HOUR, Liar, refused
 from tests.silo.talk import ask, chat
 
 
@@ -105,6 +108,65 @@ async def test_a_silo_that_stays_away_is_left(session: Session, liar: Liar):
 
     liar._chat = crash  # pyright: ignore[reportAttributeAccessIssue]
     assert (await failure(session)).code == "unsettled"
+
+
+async def test_a_turn_that_was_deleted_meanwhile_is_said_to_be(session: Session, liar: Liar):
+    def ran(body: dict) -> tuple[int, dict]:
+        liar.records.append(liar.write(body, "what it said"))
+        return refused("already_done")
+
+    liar.instead["/chat"] = ran
+    liar._turns = lambda path: (200, {"state": "deleted", "kept": None})  # pyright: ignore[reportAttributeAccessIssue]
+    async with asyncio.timeout(10):
+        error = await failure(session)
+        assert await session.stopped(new_id(), liar.records[0].turn) is None
+    assert error.sentence() == "the turn was kept and has been deleted since"
+    assert error.row.exit == REFUSED
+
+
+async def test_what_became_of_a_turn_is_asked_for_its_request(session: Session, liar: Liar):
+    """Under the id that it was sent with last."""
+    asked: list[dict] = []
+
+    def knows_nothing(body: dict) -> tuple[int, dict]:
+        asked.append(body)
+        return refused("not_found")
+
+    honest = liar._answer
+
+    def answer(opened: OpenedRequest, body: dict) -> bytes:
+        return liar._whole(opened, *knows_nothing(body)) if "/turns/" in opened.header.path else honest(opened, body)
+
+    liar._answer = answer  # pyright: ignore[reportAttributeAccessIssue]
+    liar.before = [b""] * 3
+    # The silo answers now, and has made sure of it.
+    assert (await failure(session)).code == "lost"
+    sent = [opened.header.id for opened in liar.seen if opened.header.path == "/chat"]
+    assert len(sent) == 3
+    assert asked == [{"request": sent[0]}]
+    # A time that was in the future makes another request of it.
+    asked.clear()
+    liar.seen.clear()
+    liar.instead["/chat"] = lambda _: refused("clock", now=liar.now() - HOUR)
+    await failure(session)
+    first, second = [opened.header.id for opened in liar.seen if opened.header.path == "/chat"]
+    assert first != second
+    assert asked == [{"request": second}]
+
+
+@pytest.mark.parametrize("code", ["storage_full", "internal"])
+async def test_where_the_silo_cannot_make_sure_nothing_is_known(session: Session, liar: Liar, code: str):
+    liar.before = [b""] * 3
+    liar._turns = lambda path: refused(code)  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await failure(session)).code == "unsettled"
+
+
+async def test_where_the_silo_cannot_be_asked_nobody_is_told_to_start_it(session: Session, liar: Liar):
+    liar.before = [b""] * 999
+    error = await failure(session)
+    assert error.code == "unsettled"
+    assert "is not known" in error.sentence()
+    assert "running" not in error.sentence() + error.row.hint
 
 
 async def test_a_turn_that_ran_already_is_shown(session: Session, liar: Liar):
