@@ -37,9 +37,8 @@ async def lines(box: Box, now: int) -> AsyncIterator[ExportLine]:
         yield ExportKeyring(signed=signed(row))
     for entry in await people.directory():
         yield ExportEntry(entry=read_json(entry.encode(), SignedEntry))
-    heads: list[tuple[str, int, bytes]] = []
-    count = 0
-    for user in await people.users():
+    users = await people.users()
+    for user in users:
         yield ExportUser(
             id=user.id,
             name=user.name,
@@ -48,8 +47,10 @@ async def lines(box: Box, now: int) -> AsyncIterator[ExportLine]:
             sign=b32(user.sign),
             time=user.time,
         )
+    for user in users:
         for rotation in await people.rotations(user.id):
             yield ExportRotation(user=user.id, rotation=read_json(rotation.encode(), Rotation))
+    for user in users:
         for device in await people.devices(user.id):
             yield ExportEnrolment(
                 user=user.id,
@@ -59,6 +60,9 @@ async def lines(box: Box, now: int) -> AsyncIterator[ExportLine]:
                 vouch=b64(device.vouch),
                 revoked=device.revoked,
             )
+    heads: list[tuple[str, int, bytes]] = []
+    count = 0
+    for user in users:
         async for record in records.all_of(user.id):
             if not record.core:
                 for stone in await deletions.tombstones(user.id, {record.entry.index: record.entry.thread}):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -68,7 +69,7 @@ def _key(path: Path, passphrase: Callable[[], str]) -> AdminKey:
 
 
 def _show(report: Report, out: Path) -> None:
-    names = {one["id"]: one["name"] or one["id"] for one in report.users}
+    names = {one["id"]: _name(one) for one in report.users}
     rows = [(names[one["id"]], str(one["threads"]), str(one["opened"]), str(one["failed"])) for one in report.users]
     screen.table(("who", "chats", "turns opened", "failed"), rows, right=[1, 2, 3], out=False)
     for fault in report.faults[:SHOWN]:
@@ -83,6 +84,13 @@ def _show(report: Report, out: Path) -> None:
     if report.trust == "listed":
         screen.warn("this key signed none of the keyrings; compare the silo's fingerprint with one that you know")
     screen.talk(_sum(report, out))
+
+
+def _name(user: dict[str, Any]) -> str:
+    """The id stands beside a name that no administrator signed: it may be anybody's."""
+    if user["vouched"] == "directory":
+        return user["name"]
+    return f"{user['name']} ({user['id']})" if user["name"] else user["id"]
 
 
 def _where(fault: Fault, names: dict[str, str]) -> str:

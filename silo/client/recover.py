@@ -30,7 +30,7 @@ from silo.client.history import (
     read_turn,
 )
 from silo.client.inert import inert
-from silo.crypto.directory import Entry, newest, read_entry
+from silo.crypto.directory import Entry, SignedEntry, newest, read_entry
 from silo.crypto.encoding import Count, Id, b32, hash_bytes, id_bytes, parse_json, read_json, unb64
 from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.crypto.keys import AdminKey, Enrolment, fingerprint, verify
@@ -73,6 +73,8 @@ ANOTHER = "make another with siloctl export, or take an older one"
 """The next step with a damaged export."""
 CUT = "the export is cut off: its last line is missing"
 BAD_END = "the last line of the export is damaged"
+ORDER = {"keyring": 1, "entry": 2, "user": 3, "rotation": 4, "enrolment": 5, "record": 6, "tombstone": 6, "end": 7}
+"""In which order the lines stand: nothing counts before all that judges it was read (SPEC 7.5)."""
 
 
 class _Told(SiloError):
@@ -111,8 +113,6 @@ class _Person:
     vouched: str = ""
     """Whose word that is: `directory`, `export`; empty where there is none."""
     devices: dict[str, Enrolment] = field(default_factory=dict)
-    revoked: dict[str, int] = field(default_factory=dict)
-    """device -> time"""
     entries: dict[int, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
     """index -> previous, thread and core hash as the record says them"""
     gone: dict[int, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
@@ -182,7 +182,12 @@ class _Recovery:
         self._trust = "listed"
         self._identities: list[bytes] = []
         self._openers: dict[bytes, Opener] = {}
-        self._entries: list[Entry] = []
+        self._entries: list[tuple[int, SignedEntry]] = []
+        """With their lines."""
+        self._directory: list[Entry] | None = None
+        """The entries that count; read when the first is needed, under the last keyring."""
+        self._after = 0
+        self._late_keyring = False
         self._people: dict[str, _Person] = {}
         self._end: ExportEnd | None = None
         self._end_line = 0
@@ -208,6 +213,10 @@ class _Recovery:
             if self._end is not None:
                 raise _Told("header_failure", f"line {number} stands after the last line")
             kind = _kind(line, number)
+            if ORDER.get(kind, self._after) < self._after:
+                self._late_keyring |= kind == "keyring"
+                raise _Told("header_failure", f"line {number} stands behind lines that belong after it: {kind}")
+            self._after = ORDER.get(kind, self._after)
             if kind == "record":
                 self._take_record(line)
             elif kind == "tombstone":
@@ -219,7 +228,7 @@ class _Recovery:
                 user = _read(line, ExportUser, number)
                 self._take_user(user)
             elif kind == "entry":
-                self._take_entry(_read(line, ExportEntry, number))
+                self._entries.append((number, _read(line, ExportEntry, number).entry))
             elif kind == "rotation":
                 rotation = _read(line, ExportRotation, number)
                 self._person(rotation.user).rotations.append(rotation.rotation)
@@ -281,13 +290,19 @@ class _Recovery:
 
     # --- whose devices they are (SPEC 6.2, 8.8) ---
 
-    def _take_entry(self, line: ExportEntry) -> None:
+    def _listed(self) -> list[Entry]:
         if self._keyring is None:
-            return
-        try:
-            self._entries.append(read_entry(line.entry, self._keyring))
-        except SiloError as error:
-            self._fault("directory", error)
+            return []
+        if self._directory is None:
+            self._directory, here = [], self._line
+            for line, signed in self._entries:
+                self._line = line
+                try:
+                    self._directory.append(read_entry(signed, self._keyring))
+                except SiloError as error:
+                    self._fault("directory", error)
+            self._line = here
+        return self._directory
 
     def _take_user(self, line: ExportUser) -> None:
         person = self._person(line.id)
@@ -298,8 +313,8 @@ class _Recovery:
             raise _Told("header_failure", f"line {self._line} is damaged: field account or sign") from None
 
     def _voucher(self, user: str, person: _Person) -> Voucher:
-        """The account that must have vouched for the devices of this user: as an administrator signed it, led on by the
-        rotations since; else as the export itself says, which proves less. Raises SiloError `forged` for none."""
+        """The account that must have vouched for the devices of this user: as an administrator signed it last, led on
+        by the rotations from there; else as the export says, which proves less. Raises SiloError `forged` for none."""
         if person.voucher is None:
             person.voucher = self._find_voucher(user, person)
         return person.voucher
@@ -307,10 +322,14 @@ class _Recovery:
     def _find_voucher(self, user: str, person: _Person) -> Voucher:
         silo, who = self._silo_id, id_bytes(user)
         try:
-            entry = newest(one for one in self._entries if one.user == who).get(who)
+            entry = newest(one for one in self._listed() if one.user == who).get(who)
             if entry is not None:
                 named = Voucher(*follow(person.rotations, silo, who, entry.account, entry.sign))
                 person.vouched = "directory"
+                if person.stated is not None and person.name != entry.name:
+                    error = SiloError("forged", "the export gives another name than the administrator signed")
+                    self._fault("directory", error, user)
+                person.name = entry.name
                 if person.stated not in (None, named):
                     error = SiloError("forged", "the export names another account key than the administrator signed")
                     self._fault("directory", error, user)
@@ -331,8 +350,6 @@ class _Recovery:
             self._fault("enrolment", error, line.user)
             return
         person.devices[line.device] = enrolment
-        if line.revoked is not None:
-            person.revoked[line.device] = line.revoked
 
     # --- records ---
 
@@ -371,13 +388,11 @@ class _Recovery:
                 raise SiloError("forged", "the tombstone is another record's")
             if line.index in person.entries or line.index in person.gone:
                 raise SiloError("replay", "this place in the log is taken")
-            tombstone, deleted = read_gone(line, erased, self._accepted, person.devices, self._identities)
+            _, deleted = read_gone(line, erased, self._accepted, person.devices, self._identities)
         except (SiloError, ValueError) as error:
             failure = error if isinstance(error, SiloError) else SiloError("forged", "the tombstone is damaged")
             self._fault("record", failure, line.user, line.index)
             return
-        if deleted.device and tombstone.time > person.revoked.get(deleted.device, tombstone.time):
-            self._fault("record", SiloError("forged", "its device had been revoked"), line.user, line.index)
         person.gone[line.index] = (id_bytes(line.thread), erased.core_hash, erased.entry_hash)
         _write_gone(self._out, line, deleted)
 
@@ -412,7 +427,7 @@ class _Recovery:
             if receipt and receipt.core_hash == core_hash(envelope.core):
                 person.signed.add(self._thread)
             if place.index == line.index:
-                if place.index in person.entries:
+                if place.index in person.entries or place.index in person.gone:
                     raise SiloError("replay", "this place in the log is taken")
                 person.entries[place.index] = (place.previous, place.thread, core_hash(envelope.core))
             opened, doubt = self._open_envelope(envelope, line, receipt)
@@ -493,8 +508,6 @@ class _Recovery:
             if error.code != "forged":
                 raise
             return read_turn(opened, None), doubt or error
-        if turn.time > person.revoked.get(turn.device, turn.time):
-            doubt = doubt or SiloError("forged", "its device had been revoked")
         return turn, doubt
 
     # --- at the end ---
@@ -505,6 +518,7 @@ class _Recovery:
         if not self._checked:
             self._check_keyrings()
         self._line = 0
+        self._check_directory()
         heads: dict[str, UserHead] = {}
         deleted = sum(len(person.gone) for person in self._people.values())
         promised = max(self._records, sum(person.last for person in self._people.values()) - deleted)
@@ -552,6 +566,18 @@ class _Recovery:
         # A core that was changed may name a chat that never was.
         person = self._people.get(fault.user, _Person())
         return fault if fault.thread in person.threads | person.signed else replace(fault, thread="")
+
+    def _check_directory(self) -> None:
+        """Every silo's directory begins with its first account (SPEC 8.8): without that entry it was left out."""
+        people = [(user, person) for user, person in self._people.items() if person.stated is not None]
+        for user, person in people:
+            self._voucher(user, person)
+            if self._late_keyring:
+                # Which keyring was in force at last, and so whose entries count, the export leaves open.
+                person.vouched = "export"
+        told = self._late_keyring or any(fault.what == "directory" for fault in self.faults)
+        if people and people[0][1].vouched != "directory" and not told:
+            self._fault("directory", _Told("truncated", "the entry of the first account is missing"), people[0][0])
 
     def _heads(self) -> dict[str, UserHead]:
         if self._end is None:

@@ -13,11 +13,13 @@ from silo.client.recover import Report, counted, recover
 from silo.client.session import Session
 from silo.client.setup import Plan, load_admin_key
 from silo.crypto import _hpke, labels
+from silo.crypto.directory import Entry, sign_entry
 from silo.crypto.encoding import b32, b64, id_bytes, new_id, unb64
-from silo.crypto.keyring import Holder, SignedKeyring
+from silo.crypto.keyring import Holder, SignedKeyring, Waiver
 from silo.crypto.keys import AccountKey, AdminKey, Recipient, Signer
 from silo.crypto.rotation import Vouched, make_rotation
 from silo.crypto.sealing import make_receipt, state_heads
+from silo.crypto.tombstones import Erased, Tombstone, sign_tombstone
 from silo.errors import SiloError
 from tests.silo.liar import Liar
 from tests.silo.talk import chat
@@ -387,7 +389,8 @@ def test_a_missing_field_is_told_in_plain_words(bench: Bench):
         ('{"type":"user\x0c"}', "line 6 is not JSON"),
         ("[]", "line 6 is damaged: field type"),
         ('{"type":"novel"}', "line 6 is damaged: field type"),
-        ('{"type":"user"}', "line 6 is damaged: field id is missing"),
+        ('{"type":"enrolment"}', "line 6 is damaged: field user is missing"),
+        ('{"type":"user"}', "line 6 stands behind lines that belong after it: user"),
     ],
 )
 def test_a_damaged_line_is_told_in_plain_words(bench: Bench, line: str, why: str):
@@ -567,8 +570,16 @@ def test_a_device_that_the_database_s_writer_enrolled(bench: Bench):
 def test_without_a_directory_the_export_s_own_word_is_said_to_be_that(bench: Bench):
     bench.lines[:] = [line for line in bench.lines if line["type"] != "entry"]
     report = bench.recover()
-    assert report.whole
+    assert not report.whole
+    assert [(one.what, one.code) for one in report.faults] == [("directory", "truncated")]
     assert [one["vouched"] for one in report.users] == ["export"]
+
+
+def test_a_name_that_no_administrator_signed(bench: Bench):
+    of_type(bench, "user")["name"] = "bob"
+    report = bench.recover()
+    assert [(one.what, one.code) for one in report.faults] == [("directory", "forged")]
+    assert [one["name"] for one in report.users] == ["alice"]
 
 
 def test_an_entry_that_no_administrator_signed(bench: Bench):
@@ -596,9 +607,141 @@ def test_an_account_key_that_was_rotated_since_the_administrator_signed(bench: B
     assert {one.what for one in bench.recover().faults} == {"directory", "enrolment", "record"}
 
 
-def test_a_turn_after_its_device_was_revoked(bench: Bench):
-    next(line for line in bench.lines if line["type"] == "enrolment")["revoked"] = 1
+def revoked(bench: Bench, session: Session, time: int) -> None:
+    """Let the account revoke its device."""
+    line, account = of_type(bench, "enrolment"), session._secrets.account_key
+    vouch = account.vouch(unb64(line["statement"]), unb64(line["signature"]), time)
+    line.update(vouch=b64(vouch), revoked=time)
+
+
+def test_a_turn_after_its_device_was_revoked(bench: Bench, session: Session, liar: Liar):
+    times = [one.sealed.place.time for one in liar.records]
+    revoked(bench, session, times[0] - 1)
     assert [(one.code, one.opened) for one in bench.recover().faults] == [("forged", True)] * 3
+    revoked(bench, session, times[-1])
+    bench.out = bench.folder / "again"
+    assert bench.recover().whole
+
+
+@pytest.mark.parametrize("listed", [None, 1])
+def test_a_silo_cannot_say_when_a_device_was_revoked(bench: Bench, session: Session, listed: int | None):
+    if listed is None:
+        revoked(bench, session, 1)
+    of_type(bench, "enrolment")["revoked"] = listed
+    assert bench.faults() == [("enrolment", "forged", 0, False)] + [("record", "forged", at, True) for at in (1, 2, 3)]
+
+
+def stone(bench: Bench, session: Session, liar: Liar, index: int, **changes: int) -> dict[str, Any]:
+    """The line of a tombstone for a record, signed by its user's device."""
+    sealed = liar.records[index - 1].sealed
+    place, ring = sealed.place, liar.ring
+    said = {"made": place.time, "time": place.time + 1} | changes
+    statement = Tombstone(
+        erased=Erased(place.silo, place.user, index, sealed.core_hash, sealed.entry_hash),
+        who=liar.device,
+        why="user",
+        keyring_version=ring.document.version,
+        keyring_hash=ring.hash,
+        **said,
+    ).statement()
+    signature = sign_tombstone(session._signer, statement)
+    line = {"user": b32(place.user), "index": index, "thread": b32(place.thread), "statement": b64(statement)}
+    return {"type": "tombstone", **line, "signature": b64(signature), "receipt": None}
+
+
+def test_a_place_is_taken_once(bench: Bench, session: Session, liar: Liar):
+    at = bench.lines.index(bench.record(2))
+    gone = stone(bench, session, liar, 2)
+    honest = list(bench.lines)
+    for place in (at, at + 1, at + 2):
+        bench.lines[:] = [*honest[:place], gone, *honest[place:]]
+        bench.out = bench.folder / f"out {place}"
+        report = bench.recover()
+        assert not report.whole
+        assert ("record", "replay", 2) in [(one.what, one.code, one.index) for one in report.faults]
+        assert (report.opened, report.deleted) == ((2, 1) if place == at else (3, 0))
+    bench.lines[:] = [*honest[:at], gone, *honest[at + 1 : -1], honest[-1] | {"records": 2}]
+    bench.out = bench.folder / "deleted"
+    report = bench.recover()
+    assert (report.whole, report.opened, report.deleted) == (True, 2, 1)
+
+
+def test_a_deletion_after_its_device_was_revoked(bench: Bench, session: Session, liar: Liar):
+    at = bench.lines.index(bench.record(3))
+    time = liar.records[2].sealed.place.time
+    bench.lines[at] = stone(bench, session, liar, 3, time=time + 9)
+    bench.lines[-1]["records"] = 2
+    revoked(bench, session, time + 8)
+    assert bench.faults() == [("record", "forged", 3, False), ("log", "truncated", 3, False)]
+
+
+async def test_a_deletion_under_a_policy_that_was_withdrawn(bench: Bench, session: Session, liar: Liar):
+    at = bench.lines.index(bench.record(3))
+    made = liar.records[2].sealed.place.time
+    early, late = (stone(bench, session, liar, 3, time=made + minutes * 60_000) for minutes in (9, 10))
+    policy = msgspec.structs.replace(liar.ring.document.policy, user_deletion=False)
+    liar.install(liar.next_keyring(bench.key, time=made, policy=policy))
+    bench.lines.insert(2, {"type": "keyring", "signed": msgspec.to_builtins(liar.chain[1])})
+    bench.lines[-1]["records"] = 2
+    bench.lines[at + 1] = early
+    assert bench.recover().whole
+    bench.lines[at + 1] = late
+    bench.out = bench.folder / "again"
+    assert ("record", "forged", 3, False) in bench.faults()
+
+
+# --- the order of lines ---
+
+
+def test_entries_count_under_the_last_keyring(bench: Bench, session: Session, liar: Liar):
+    user, other, thief = id_bytes(session.profile.user), AdminKey(), AccountKey()
+    liar.install(second_admin(liar, bench.key, other))
+    ring = liar.ring.document
+    ended = [msgspec.structs.replace(one, revoked=5) if one.name == "other" else one for one in ring.holders]
+    halves = [half for half in ring.epochs[0].halves if half.holder != b32(other.public.fingerprint)]
+    epochs = [msgspec.structs.replace(ring.epochs[0], halves=halves)]
+    liar.install(liar.next_keyring(bench.key, holders=ended, epochs=epochs, waiver=Waiver(since=5)))
+    forged = sign_entry(other, Entry(liar.silo, user, "mallory", thief.fingerprint, thief.signer.public, 2**50))
+    entry = {"type": "entry", "entry": msgspec.to_builtins(forged)}
+    bench.lines[:] = export_of(liar)
+    honest = [*bench.lines[:4], entry, *bench.lines[4:]]
+    assert [line["type"] for line in honest[:6]] == ["silo", *["keyring"] * 3, "entry", "entry"]
+    for name, lines in {
+        "honest": honest,
+        # Its signer is still live in the keyring before.
+        "before": [*honest[:3], entry, honest[3], *honest[5:]],
+        "alone": [*honest[:3], entry, honest[3], *honest[6:]],
+    }.items():
+        bench.lines[:], bench.out = lines, bench.folder / name
+        of_type(bench, "user").update(name="alice", account=liar.user["account"], sign=liar.user["sign"])
+        report = bench.recover()
+        assert not report.whole
+        assert [one["vouched"] for one in report.users] == ["directory" if name == "honest" else "export"]
+        assert ("header_failure" in {one.code for one in report.faults}) == (name != "honest")
+    # The thief's account alone has the export's word, and the report says that it is no more than that.
+    bench.lines[:], bench.out = [*honest[:4], entry, *honest[6:]], bench.folder / "thief"
+    of_type(bench, "user").update(name="mallory", account=b64(thief.recipient.public), sign=b32(thief.signer.public))
+    vouched_by(of_type(bench, "enrolment"), thief)
+    report = bench.recover()
+    assert [(one.what, one.code) for one in report.faults] == [("directory", "forged")]
+    assert [one["vouched"] for one in report.users] == ["export"]
+
+
+@pytest.mark.parametrize("kind", ["keyring", "entry", "user", "rotation", "enrolment"])
+def test_a_line_behind_its_place_is_refused(bench: Bench, kind: str, session: Session, liar: Liar):
+    old, new = session._secrets.account_key, AccountKey()
+    silo, user = id_bytes(session.profile.silo), id_bytes(session.profile.user)
+    enrolled = msgspec.convert(liar.enrolment, Vouched)
+    rotation = msgspec.to_builtins(make_rotation(old, new, session._signer, enrolled, 2, silo, user, 5))
+    made = {"type": "rotation", "user": b32(user), "rotation": rotation}
+    line = made if kind == "rotation" else of_type(bench, kind)
+    at = bench.lines.index(bench.record(1))
+    bench.lines.insert(at + 1, line)
+    report = bench.recover()
+    assert (report.opened, report.keyring) == (3, 1)
+    faults = [(one.what, one.code, one.line) for one in report.faults]
+    assert faults == [("export", "header_failure", at + 2)]
+    assert [one["vouched"] for one in report.users] == ["export" if kind == "keyring" else "directory"]
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", '{"type":"novel"}', '{"type":"user"}', "not json"])
@@ -690,7 +833,8 @@ def test_a_receipt_by_an_identity_that_was_never_certified(bench: Bench, liar: L
 
 def test_ids_are_what_names_files(bench: Bench, liar: Liar):
     # A name that would climb out of the folder is only ever text.
-    next(line for line in bench.lines if line["type"] == "user")["name"] = "../../evil"
+    bench.lines[:] = [line for line in bench.lines if line["type"] != "entry"]
+    of_type(bench, "user")["name"] = "../../evil"
     report = bench.recover()
-    assert report.whole
+    assert [one["name"] for one in report.users] == ["../../evil"]
     assert sorted(path.name for path in bench.out.iterdir()) == sorted([liar.user["id"], "report.json"])
