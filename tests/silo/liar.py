@@ -244,7 +244,7 @@ class Liar:
         return 200, {"keyrings": self.chain[body["after"] :]}
 
     def _enrolments(self, _: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return 200, {"enrolments": [{"device": b32(self.device), **self.enrolment, "revoked": None}]}
+        return 200, {"enrolments": [{"device": b32(self.device), "revoked": None, **self.enrolment}]}
 
     def _log(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         entries = [

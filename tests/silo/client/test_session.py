@@ -385,6 +385,28 @@ async def test_a_device_that_the_account_did_not_vouch_for_is_refused(session: S
         assert "vouched" in caught.value.detail
 
 
+async def test_what_a_device_signed_after_its_revocation_is_forged(session: Session, liar: Liar):
+    await chat(session, "one")
+    await asyncio.sleep(0.01)
+    await chat(session, "two")
+    times = [one.sealed.place.time for one in liar.records]
+    said = unb64(liar.enrolment["statement"]), unb64(liar.enrolment["signature"])
+    vouch = session._secrets.account_key.vouch(*said, times[0])
+    honest = liar.enrolment
+    liar.enrolment = honest | {"vouch": b64(vouch), "revoked": times[0]}
+    first, second = await session.history()
+    assert first.turn is not None
+    assert second.error is not None
+    assert (second.error.code, second.error.detail) == ("forged", "its device had been revoked")
+    # What stands beside the vouch is not the silo's to choose.
+    for lie in ({"vouch": b64(vouch)}, {"vouch": b64(vouch), "revoked": times[1]}, {"revoked": times[1]}):
+        session._devices = None
+        liar.enrolment = honest | lie
+        with pytest.raises(SiloError) as caught:
+            await session.history()
+        assert caught.value.code == "forged"
+
+
 # --- the account key and its locks ---
 
 
