@@ -5,7 +5,7 @@ A rotation is a statement with two proofs, the MAC of the old account key and th
 and beside it the old seed, sealed to the new account key.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -149,6 +149,37 @@ def make_rotation(
         enrolment=enrolment,
         past=b64(new.recipient.seal(old.seed, labels.ACCOUNT_PAST, *past_context(rotated))),
     )
+
+
+def vouch_anew(
+    old: AccountKey,
+    new: AccountKey,
+    listed: Iterable[tuple[Vouched, int | None]],
+    silo: bytes,
+    user: bytes,
+    known: Mapping[bytes, int | None],
+) -> list[tuple[Vouched, int | None]]:
+    """The enrolments of an account as `new` vouches for them, each with its time of revocation (None: live).
+
+    `listed` are those that the silo has, `known` those that the person was shown and knows: device id -> since when it
+    is revoked, None for live. Whoever stole the old seed has enrolled devices too, so what is not known is revoked from
+    the beginning of time; what was revoked stays so (SPEC 6.2). Raises SiloError `forged` for what `old` did not vouch
+    for.
+    """
+    anew: list[tuple[Vouched, int | None]] = []
+    for one, before in listed:
+        try:
+            said, signature, vouch = unb64(one.statement), unb64(one.signature), unb64(one.vouch)
+        except ValueError:
+            raise SiloError("forged", "an enrolment") from None
+        device = read_enrolment(said, signature)
+        check_vouch(old.signer.public, old.fingerprint, vouch, said, signature, before)
+        if (device.silo, device.user) != (silo, user):
+            raise SiloError("forged", "another user's device")
+        times = [time for time in (before, known.get(device.device, 0)) if time is not None]
+        revoked = min(times, default=None)
+        anew.append((Vouched(one.statement, one.signature, b64(new.vouch(said, signature, revoked))), revoked))
+    return anew
 
 
 class Resealed(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

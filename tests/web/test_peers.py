@@ -14,7 +14,7 @@ from silo.crypto.directory import SignedEntry, read_entry
 from silo.crypto.encoding import b32, b64, unb64
 from silo.crypto.keyfile import read_admin_key, write_admin_key
 from silo.crypto.keyring import first_keyring, verify_chain
-from silo.crypto.keys import AccountKey, AdminKey, Recipient, Signer, fingerprint, recipient_of, verify
+from silo.crypto.keys import AccountKey, AdminKey, Recipient, Signer, check_vouch, fingerprint, recipient_of, verify
 from silo.crypto.locks import (
     Lock,
     SignedManifest,
@@ -186,6 +186,10 @@ def test_their_account_opens_and_rotates(peer: Peer):
         opened = open_lock(lock, key, SILO, genesis, USER, [rotation], old.fingerprint)
         assert ([one.seed for one in opened.keys], opened.manifest) == ([new.seed, old.seed], 2)
 
+    assert [one["revoked"] for one in made["anew"]] == [None, 9, 0]
+    for one in made["anew"]:
+        said = [unb64(one["enrolment"][name]) for name in ("vouch", "statement", "signature")]
+        check_vouch(new.signer.public, new.fingerprint, *said, one["revoked"])
     rotations = json.dumps([made["rotation"]])
     asked = {"rotations": rotations, "silo": SILO, "user": USER, "account": old.fingerprint}
     assert peer.ask(do="follow", **asked, sign=old.signer.public) == [b64(new.fingerprint), b64(new.signer.public)]

@@ -4,7 +4,7 @@
 import { createInterface } from 'node:readline'
 
 import { signEntry } from '../src/crypto/directory.ts'
-import { b64, hashBytes, unb64, utf8 } from '../src/crypto/encoding.ts'
+import { b32, b64, hashBytes, unb64, utf8 } from '../src/crypto/encoding.ts'
 import { sealBag } from '../src/crypto/bags.ts'
 import { type ReplyOpener, newRequest, part, sealRequest } from '../src/crypto/channel.ts'
 import * as hpke from '../src/crypto/hpke.ts'
@@ -13,7 +13,7 @@ import * as keys from '../src/crypto/keys.ts'
 import * as labels from '../src/crypto/labels.ts'
 import * as locks from '../src/crypto/locks.ts'
 import { openSealed } from '../src/crypto/opening.ts'
-import { follow, makeRotation, nextLocks } from '../src/crypto/rotation.ts'
+import { follow, makeRotation, nextLocks, vouchAnew } from '../src/crypto/rotation.ts'
 import { signTurn } from '../src/crypto/sealing.ts'
 import { signTombstone } from '../src/crypto/tombstones.ts'
 import { SiloError } from '../src/errors.ts'
@@ -97,7 +97,12 @@ const DO: Readonly<Record<string, (job: Job) => Promise<unknown>>> = {
     const enrolment = { statement: b64(statement), signature: b64(signature), vouch: b64(vouch) }
     const rotation = await makeRotation(old, next, signer, enrolment, 2, silo, user, 6)
     const after = await nextLocks(read, next, genesis, [made[2]!.id])
-    return { locks: made, manifest, rotation, after }
+    const listed = [{ enrolment, revoked: null }]
+    const anew = []
+    for (const known of [[[b32(device.device), null]], [[b32(device.device), 9]], []] as const) {
+      anew.push(...(await vouchAnew(old, next, listed, silo, user, new Map<string, number | null>(known))))
+    }
+    return { locks: made, manifest, rotation, after, anew }
   },
 
   follow: async (job) => {

@@ -34,6 +34,7 @@ from silo.crypto.rotation import (
     next_locks,
     parse_rotation,
     read_rotation,
+    vouch_anew,
 )
 from silo.crypto.unlocking import open_lock, walk_back
 from silo.errors import SiloError
@@ -112,6 +113,40 @@ def test_a_vouch_says_whether_its_device_was_revoked_and_when():
         check_vouch(*said, vouch, STATEMENT, SIGNATURE, revoked)
         others = {None, 0, 5, 6} - {revoked}
         assert {_code(check_vouch, *said, vouch, STATEMENT, SIGNATURE, other) for other in others} == {"forged"}
+
+
+def _device(account: AccountKey, device: bytes, revoked: int | None = None, **changes: Any) -> Vouched:
+    signer = Signer()
+    text = replace(ENROLMENT, device=device, sign=signer.public, **changes).statement()
+    signed = signer.sign(labels.ENROLMENT, text)
+    return Vouched(b64(text), b64(signed), b64(account.vouch(text, signed, revoked)))
+
+
+def test_a_rotation_vouches_for_what_its_person_knows_alone():
+    old, new = KEYS[:2]
+    ids = [bytes([number]) * 16 for number in range(6)]
+    # The thief's own statement has any time that it likes.
+    times = {3: 50, 4: 50}
+    listed = [
+        (_device(old, one, times.get(at), time=2**52 if at == 5 else 1), times.get(at)) for at, one in enumerate(ids)
+    ]
+    known = {ids[0]: None, ids[1]: None, ids[2]: 70, ids[3]: None, ids[4]: 90}
+    anew = vouch_anew(old, new, listed, SILO, USER, known)
+    assert [revoked for _, revoked in anew] == [None, None, 70, 50, 50, 0]
+    for (one, revoked), (before, _) in zip(anew, listed, strict=True):
+        assert (one.statement, one.signature) == (before.statement, before.signature)
+        said = unb64(one.vouch), unb64(one.statement), unb64(one.signature)
+        check_vouch(new.signer.public, new.fingerprint, *said, revoked)
+    lies = [
+        (_device(new, ids[0]), None),
+        (_device(old, ids[0], 5), None),
+        (_device(old, ids[0]), 5),
+        (_device(old, ids[0], user=b"v" * 16), None),
+        (_device(old, ids[0], silo=b"t" * 16), None),
+        (msgspec.structs.replace(_device(old, ids[0]), vouch="A"), None),
+    ]
+    for lie in lies:
+        assert _code(vouch_anew, old, new, [listed[1], lie], SILO, USER, known) == "forged"
 
 
 def test_a_revoked_device_rotates_nothing():

@@ -171,6 +171,45 @@ export async function makeRotation(
   }
 }
 
+/** An enrolment and when its account revoked it (null: live). */
+export interface Listed {
+  readonly enrolment: Vouched
+  readonly revoked: number | null
+}
+
+/** The enrolments of an account as `next` vouches for them.
+ *
+ * `listed` are those that the silo has, `known` those that the person was shown and knows: device id in base32 -> since
+ * when it is revoked, null for live. Whoever stole the old seed has enrolled devices too, so what is not known is revoked
+ * from the beginning of time; what was revoked stays so (SPEC 6.2). `forged` for what `old` did not vouch for. */
+export async function vouchAnew(
+  old: AccountKey,
+  next: AccountKey,
+  listed: readonly Listed[],
+  silo: Bytes,
+  user: Bytes,
+  known: ReadonlyMap<string, number | null>,
+): Promise<Listed[]> {
+  const anew: Listed[] = []
+  for (const { enrolment, revoked: before } of listed) {
+    const [said, signature, vouch] = await refusedAs(
+      'forged',
+      () => [enrolment.statement, enrolment.signature, enrolment.vouch].map(unb64) as [Bytes, Bytes, Bytes],
+    )
+    const device = await readEnrolment(said, signature)
+    await checkVouch(old.signer.public, old.fingerprint, vouch, said, signature, before)
+    if (!same(device.silo, silo) || !same(device.user, user)) {
+      throw new SiloError('forged', "another user's device")
+    }
+    const name = b32(device.device)
+    const now = known.has(name) ? known.get(name)! : 0
+    const times = [before, now].filter((time) => time !== null)
+    const revoked = times.length ? Math.min(...times) : null
+    anew.push({ enrolment: { ...enrolment, vouch: b64(await next.vouch(said, signature, revoked)) }, revoked })
+  }
+  return anew
+}
+
 /** What a rotation changes of a lock: all else of it only its secret could make anew. */
 export interface Resealed {
   readonly id: string
