@@ -1,11 +1,11 @@
-// The page's half of bench/opening.py: how long a thread takes to open, by wraps and by its key bag. Reads one JSON
-// object from stdin: bytes are base64url; `bag` has what a bag is bound to. Writes each round's milliseconds.
+// The page's half of bench/opening.py: how long a thread takes to open, by wraps and by its key bag. Of what it is
+// given, bytes are base64url; `bag` has what a bag is bound to. Gives each round's milliseconds.
 
 import { type Bytes } from '../src/crypto/bytes.ts'
 import { b32, unb64 } from '../src/crypto/encoding.ts'
 import { type Envelope, Log, type OpenedRecord, Opener, openRecord, openWithKey, readPlace } from '../src/crypto/opening.ts'
 
-interface Given {
+export interface Given {
   readonly silo: string
   readonly user: string
   readonly thread: string
@@ -16,7 +16,7 @@ interface Given {
   readonly bag: { readonly version: number; readonly at: number; readonly entry: string; readonly sealed: string }
 }
 
-async function main(given: Given): Promise<Record<string, number[]>> {
+export async function measured(given: Given): Promise<Record<string, number[]>> {
   const [silo, user, thread, identity] = [given.silo, given.user, given.thread, given.identity].map(unb64) as [
     Bytes,
     Bytes,
@@ -56,7 +56,3 @@ async function timed(work: () => Promise<void>, rounds: number): Promise<number[
   }
   return took
 }
-
-let text = ''
-for await (const chunk of process.stdin.setEncoding('utf8')) text += chunk
-process.stdout.write(`${JSON.stringify(await main(JSON.parse(text) as Given))}\n`)
