@@ -66,7 +66,7 @@ def _imports() -> dict[str, str]:
 class _Handler(BaseHTTPRequestHandler):
     server: "_Server"  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def log_message(self, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the library's
         """Say nothing."""
 
     def do_GET(self) -> None:
