@@ -261,7 +261,7 @@ class Home:
     def secrets(self, profile: Profile, passphrase: Callable[[], str]) -> Secrets:
         """This device's seeds; `passphrase` is asked where they are under one.
 
-        Raises SiloError `wrong_passphrase`, `bad_file` where they are missing, damaged or another account's.
+        Raises SiloError `wrong_passphrase`, `bad_password`, `bad_file` where they are missing, damaged or another's.
         """
         try:
             stored = read_json(self._secrets.read_bytes(), _Stored)

@@ -86,7 +86,7 @@ def check_name(name: str) -> None:
 def load_admin_key(path: Path, passphrase: Callable[[], str]) -> AdminKey:
     """The admin key in a file; `passphrase` is asked where it is under one.
 
-    Raises SiloError `bad_file`, `bad_key_file`, `wrong_passphrase`.
+    Raises SiloError `bad_file`, `bad_key_file`, `wrong_passphrase`, `bad_password`.
     """
     try:
         text = path.read_text("utf-8")

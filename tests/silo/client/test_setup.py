@@ -2,6 +2,7 @@
 
 import stat
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,11 @@ async def test_both_files_under_passphrases(fresh: Home, liar: Liar, plan: Plan,
     for path in (fresh.folder / "secrets.json", plan.key_path):
         assert "plain" not in path.read_text().replace('"plain": null', "")
     fresh.secrets(profile, lambda: "of the device")
-    for wrong in (lambda: load_admin_key(plan.key_path, str), lambda: fresh.secrets(profile, lambda: "another")):
-        with pytest.raises(SiloError) as caught:
-            wrong()
-        assert caught.value.code == "wrong_passphrase"
+    for typed, code in (("another", "wrong_passphrase"), ("", "bad_password")):
+        for opens in (partial(load_admin_key, plan.key_path), partial(fresh.secrets, profile)):
+            with pytest.raises(SiloError) as caught:
+                opens(partial(str, typed))
+            assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
