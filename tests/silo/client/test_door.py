@@ -269,7 +269,7 @@ async def test_a_refusal_of_any_shape_ends_in_a_sentence(session: Session, liar:
 
 
 async def test_the_minutes_for_a_new_time_begin_with_the_first_try():
-    clock, sent = [1_800_000_000_000], []
+    clock, requests = [1_800_000_000_000], []
 
     class Cut:
         """An answer that comes slowly, and not to its end."""
@@ -286,9 +286,9 @@ async def test_the_minutes_for_a_new_time_begin_with_the_first_try():
         async def _destination(self, stale: list[str]) -> Destination:
             return Destination(bytes(16), bytes(32), b"")
 
-        async def _send(self, destination, request, content, sent_before) -> Any:
-            sent.append(request)
-            if len(sent) == 1:
+        async def _send(self, destination, request, content, sent) -> Any:
+            requests.append(request)
+            if len(requests) == 1:
                 return Cut()
             raise Refused("clock", now=clock[0])
 
@@ -296,5 +296,5 @@ async def test_the_minutes_for_a_new_time_begin_with_the_first_try():
         with pytest.raises(Refused) as caught:
             await door.ask(door.request("POST", "/deletions"), {})
     assert caught.value.code == "clock"
-    assert len(sent) == 2
-    assert len({(one.id, one.time) for one in sent}) == 1
+    assert len(requests) == 2
+    assert len({(one.id, one.time) for one in requests}) == 1
