@@ -92,10 +92,23 @@ def test_a_fault_names_person_and_chat(desk: Desk):
     (fault,) = ended.json["faults"]
     assert f"\nwarning: alice, record 1 of chat {fault['thread']}: its wrap for this key's vault was" in ended.err
     assert "this key is not one" not in ended.err
-    # Of a person without a name, the id.
+    # The directory names whom the export does not.
     desk.lines[:] = [line for line in desk.lines if line["type"] != "user"]
     ended = desk.recover("--out", "again")
+    assert f"\nwarning: alice, record 1 of chat {fault['thread']}: " in ended.err
+    # Of a person without a name, the id.
+    desk.lines[:] = [line for line in desk.lines if line["type"] != "entry"]
+    ended = desk.recover("--out", "nameless")
     assert f"\nwarning: {first['user']}, record 1 of chat {fault['thread']}: " in ended.err
+
+
+def test_a_name_that_no_administrator_signed_stands_beside_its_id(desk: Desk):
+    user = desk.records[0]["user"]
+    desk.lines[:] = [line for line in desk.lines if line["type"] != "entry"]
+    ended = desk.recover()
+    assert ended.code == 11
+    assert f"alice ({user})" in ended.err
+    assert "the entry of the first account is missing" in ended.err
 
 
 def test_a_fault_on_a_terminal(desk: Desk):
