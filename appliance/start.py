@@ -59,6 +59,9 @@ def up(
         log.start("error" if quiet else "warning" if sys.stderr.isatty() else config.log_level)
         # What memory holds is not for the disk: no core file, not of the engine either, which inherits this.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # Each connection is a file, and more are allowed than a shell's soft limit.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         with held(config.data), bind(config) as listener:
             uvloop.run(serve(config, listener, quiet))
     except SiloError as error:
@@ -154,7 +157,7 @@ async def retain(silo: Silo) -> None:
                 later = time.monotonic() + RETENTION
                 if await silo.trust.ready():
                     await deletions.retain(silo.box, silo.trust, silo.now())
-            await deletions.settle(silo.box, silo.now(), silo.config.backup_days)
+            await deletions.settle(silo.box, silo.trust, silo.devices, silo.now(), silo.config.backup_days)
         except Exception as error:
             kind = error.code if isinstance(error, SiloError) else type(error).__name__
             log.logger().error("deleting by policy failed", kind=kind)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from appliance.accounts.devices import Devices
 from appliance.accounts.trust import Trust, signed
 from appliance.store import keyrings, people, records
 from appliance.store.rows import Account, EnrolledDevice
 from silo.crypto.channel import OpenedRequest
-from silo.crypto.encoding import b32, b64
+from silo.crypto.encoding import b32, b64, hash_bytes
 from silo.crypto.keyring import Keyring
 from silo.crypto.keys import Recipient, fingerprint
 from silo.errors import SiloError
@@ -38,13 +39,16 @@ def check_clock(time: int, now: int) -> None:
         raise SiloError("clock", now=now)
 
 
-async def authenticate(opened: OpenedRequest) -> Caller:
+async def authenticate(opened: OpenedRequest, devices: Devices) -> Caller:
     """The device that signed this request, and its account. Raises SiloError `unknown_device`, `forged`."""
     device = await people.device(b32(opened.device)) if opened.has_device else None
     account = await people.user(device.user) if device else None
     if device is None or account is None or device.revoked is not None:
         raise SiloError("unknown_device")
     opened.check_signature(device.sign)
+    named = opened.header.account
+    if not await devices.holds(account, device, hash_bytes(named) if named else None):
+        raise SiloError("unknown_device")
     return Caller(account, device)
 
 

@@ -3,7 +3,7 @@
 from appliance.accounts.box import Box
 from appliance.store import keyrings
 from appliance.store.rows import StoredKeyring
-from silo.crypto.keyring import Keyring, SignedKeyring, verify_chain
+from silo.crypto.keyring import Keyring, SignedKeyring, verify_keyring
 from silo.errors import SiloError
 
 
@@ -18,7 +18,7 @@ class Trust:
     def __init__(self, box: Box) -> None:
         self._box = box
         self._row: StoredKeyring | None = None
-        self._keyring: Keyring | None = None
+        self._accepted: list[Keyring] = []
 
     async def ready(self) -> bool:
         """Whether first run is over; what there is need not be a keyring to trust."""
@@ -26,11 +26,15 @@ class Trust:
 
     async def keyring(self) -> Keyring:
         """The highest keyring, verified. Raises SiloError `not_ready` before version 1, `keyring_broken`."""
+        return (await self.accepted())[-1]
+
+    async def accepted(self) -> list[Keyring]:
+        """Every keyring up to the one in force, verified, in order. Raises as `keyring`."""
         row = await keyrings.newest()
         if row is None and self._box.pin() is None:
             raise SiloError("not_ready")
-        if row is not None and row == self._row and self._keyring:
-            return self._keyring
+        if row is not None and row == self._row and self._accepted:
+            return self._accepted
         if row is None or (self._row and row.version <= self._row.version):
             # Versions only rise; whoever went back, or changed one in place, went around the appliance.
             raise SiloError("keyring_broken")
@@ -38,11 +42,15 @@ class Trust:
         try:
             if pin is None:
                 raise SiloError("forged")
-            chain = [signed(one) for one in await keyrings.after(0)]
-            keyring = verify_chain(chain, self._box.silo, pin)
+            chain: list[Keyring] = []
+            for one in await keyrings.after(0):
+                chain.append(verify_keyring(signed(one), self._box.silo, pin, chain[-1] if chain else None))
+            if not chain:
+                raise SiloError("stale")
+            keyring = chain[-1]
             if self._box.identity.public not in keyring.identities() or keyring.document.version != row.version:
                 raise SiloError("forged")
         except SiloError as error:
             raise SiloError("keyring_broken", error.code) from None
-        self._row, self._keyring = row, keyring
-        return keyring
+        self._row, self._accepted = row, chain
+        return chain

@@ -81,6 +81,8 @@ async def serving(app: Sanic, listener: socket.socket) -> AsyncIterator[None]:
 async def keys(request: Request) -> HTTPResponse:
     """`GET /silo/keys?nonce=`"""
     silo: Silo = request.app.ctx.silo
+    if not silo.buckets.take(door.source_of(silo, request)):
+        return door.clear("busy")
     nonce = request.args.get("nonce")
     try:
         if nonce is not None:

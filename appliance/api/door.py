@@ -46,6 +46,11 @@ def clear(code: str, **extra: object) -> HTTPResponse:
     )
 
 
+def source_of(silo: Silo, request: Request) -> bytes:
+    """Whose tokens a request takes."""
+    return silo.sources.name(request.ip, request.headers.getall("x-forwarded-for", []))
+
+
 class _Body:
     """The HTTP body as it arrives: first the sealed prefix, then the rest."""
 
@@ -141,7 +146,7 @@ async def enter(request: Request, key_id: str) -> HTTPResponse | None:
 async def _steps(request: Request, silo: Silo, key_id: str, limit: int, body: _Body) -> HTTPResponse | None:
     if int(request.headers.get("content-length", 0)) > limit:
         return clear("too_large")
-    source = silo.sources.name(request.ip, request.headers.getall("x-forwarded-for", []))
+    source = source_of(silo, request)
     if not silo.buckets.take(source):
         return clear("busy")
     key = silo.keys.find(key_id)
@@ -204,7 +209,7 @@ async def _admit(silo: Silo, opened: OpenedRequest) -> Caller | None:
     if not first_run and not await silo.trust.ready():
         raise SiloError("not_ready")
     if opened.has_device:
-        caller = await authenticate(opened)
+        caller = await authenticate(opened, silo.devices)
     else:
         caller = None
         opened.check_signature(None)

@@ -8,6 +8,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from appliance.accounts.box import Box
+from appliance.accounts.devices import Devices
 from appliance.accounts.trust import Trust
 from appliance.api.sources import Buckets, Sources, Throttle
 from appliance.api.transport import TransportKeys
@@ -39,6 +40,7 @@ class Silo:
         self.box = box
         self.now = now
         self.trust = Trust(box)
+        self.devices = Devices(box, self.trust)
         self.keys = TransportKeys(box, now)
         self.host = new_id()
         """This process, in the table of requests that run once."""

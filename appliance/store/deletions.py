@@ -6,7 +6,8 @@ from tortoise.exceptions import IntegrityError, OperationalError
 
 from appliance.store import bags, models
 from appliance.store.database import replaced, whole
-from appliance.store.rows import Conflict, Doomed, StoredTombstone
+from appliance.store.records import ENTRY, entry_of
+from appliance.store.rows import Conflict, Entry, StoredTombstone
 from silo.errors import SiloError
 
 
@@ -57,10 +58,17 @@ async def tombstones(user: str, threads: dict[int, str]) -> list[StoredTombstone
     return [_stored(row, threads[row.index]) for row in rows]
 
 
-async def unconfirmed(limit: int) -> list[StoredTombstone]:
-    """Tombstones without a deletion receipt, oldest first; their thread is left out."""
-    rows = await models.Tombstone.filter(receipt=None).order_by("id").limit(limit)
-    return [_stored(row, "") for row in rows]
+async def unconfirmed(after: int, limit: int) -> tuple[list[tuple[StoredTombstone, Entry | None]], int | None]:
+    """Tombstones without a deletion receipt, oldest first, at most `limit` after the one that `after` marks (0: all),
+    each with the entry of its record where that has no bytes any more; and the mark to go on after, None at the end."""
+    rows = await models.Tombstone.filter(id__gt=after, receipt=None).order_by("id").limit(limit)
+    gone: dict[tuple[str, int], Entry] = {}
+    for user in {row.user_id for row in rows}:
+        indexes = [row.index for row in rows if row.user_id == user]
+        for one in await models.Record.filter(user_id=user, index__in=indexes, core=b"", receipt=b"").only(*ENTRY):
+            gone[user, one.index] = entry_of(one)
+    found = [(_stored(row, ""), gone.get((row.user_id, row.index))) for row in rows]
+    return found, rows[-1].id if len(rows) == limit else None
 
 
 async def confirm(receipts: Iterable[tuple[StoredTombstone, bytes]]) -> None:
@@ -73,10 +81,10 @@ async def confirm(receipts: Iterable[tuple[StoredTombstone, bytes]]) -> None:
     await whole(write)
 
 
-async def older_than(time: int, after: int, limit: int) -> tuple[list[Doomed], int | None]:
-    """Records made before `time` (ms) that are not deleted, in the order in which they were stored: at most `limit`
-    after the one that `after` marks (0: all); and the mark to go on after, None at the end."""
+async def older_than(time: int, after: int, limit: int) -> tuple[list[tuple[str, int]], int | None]:
+    """Records that say that they were made before `time` (ms) and are not deleted, as (user, index) in the order in
+    which they were stored: at most `limit` after the one that `after` marks (0: all); and the mark to go on after,
+    None at the end."""
     query = models.Record.filter(id__gt=after, time__lte=time).exclude(core=b"").order_by("id").limit(limit)
-    rows = await query.only("id", "user_id", "index", "thread", "time", "core_hash", "entry_hash")
-    found = [Doomed(row.user_id, row.index, row.thread, row.time, row.core_hash, row.entry_hash) for row in rows]
-    return found, rows[-1].id if len(rows) == limit else None
+    rows = await query.values_list("id", "user_id", "index")
+    return [(user, index) for _, user, index in rows], rows[-1][0] if len(rows) == limit else None

@@ -69,6 +69,11 @@ async def directory() -> list[str]:
     return [row.document for row in await models.Directory.all().order_by("time", "id")]
 
 
+async def entries(user_id: str) -> list[str]:
+    """The directory's entries of this user, oldest first."""
+    return [row.document for row in await models.Directory.filter(user_id=user_id).order_by("time", "id")]
+
+
 async def setup_hash(not_before: int) -> str | None:
     """The hash that the live setup link answers to, unless it was made before `not_before` (ms)."""
     row = await models.Setup.get_or_none(id=1)

@@ -10,10 +10,11 @@ from appliance.store.database import replaced, whole
 from appliance.store.rows import Conflict, Entry, Head, StoredRecord
 from silo.errors import SiloError
 
-_ENTRY = ("index", "turn", "thread", "parent", "kind", "time", "core_hash", "entry_hash")
+ENTRY = ("index", "turn", "thread", "parent", "kind", "time", "core_hash", "entry_hash")
 
 
-def _entry(row: models.Record) -> Entry:
+def entry_of(row: models.Record) -> Entry:
+    """The entry of a row that has the columns of `ENTRY`."""
     return Entry(row.index, row.turn, row.thread, row.parent, row.kind, row.time, row.core_hash, row.entry_hash)
 
 
@@ -67,8 +68,14 @@ async def add(user: str, record: StoredRecord, device: str, request: str) -> Non
 
 async def all_at(user: str, indexes: list[int]) -> list[Entry]:
     """The entries at these indexes, deleted or not."""
-    rows = await models.Record.filter(user_id=user, index__in=_held(indexes)).order_by("index").only(*_ENTRY)
-    return [_entry(row) for row in rows]
+    rows = await models.Record.filter(user_id=user, index__in=_held(indexes)).order_by("index").only(*ENTRY)
+    return [entry_of(row) for row in rows]
+
+
+async def sealed(user: str, index: int) -> tuple[bytes, bytes] | None:
+    """Core and receipt of a record that is not deleted."""
+    row = await models.Record.filter(user_id=user, index=index).exclude(core=b"").only("core", "receipt").first()
+    return (bytes(row.core), bytes(row.receipt)) if row else None
 
 
 async def alive(user: str, indexes: list[int]) -> set[int]:
@@ -89,8 +96,8 @@ async def by_turn(user: str, turn: str) -> StoredRecord | None:
 
 async def entries(user: str, after: int, limit: int) -> list[Entry]:
     """Entries of the log after an index, in order, without their bytes."""
-    rows = await models.Record.filter(user_id=user, index__gt=after).order_by("index").limit(limit).only(*_ENTRY)
-    return [_entry(row) for row in rows]
+    rows = await models.Record.filter(user_id=user, index__gt=after).order_by("index").limit(limit).only(*ENTRY)
+    return [entry_of(row) for row in rows]
 
 
 async def page(user: str, after: int, limit: int, most: int, thread: str | None = None) -> list[StoredRecord]:
@@ -133,4 +140,4 @@ async def _with_wraps(user: str, rows: list[models.Record]) -> list[StoredRecord
     found = await models.Wrap.filter(user_id=user, index__in=list(wraps)).order_by("index", "place") if rows else []
     for wrap in found:
         wraps[wrap.index].append((wrap.recipient, bytes(wrap.sealed)))
-    return [StoredRecord(_entry(row), bytes(row.core), tuple(wraps[row.index]), bytes(row.receipt)) for row in rows]
+    return [StoredRecord(entry_of(row), bytes(row.core), tuple(wraps[row.index]), bytes(row.receipt)) for row in rows]

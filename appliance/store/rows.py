@@ -105,18 +105,6 @@ class StoredRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
-    """A record whose time is over."""
-
-    user: str
-    index: int
-    thread: str
-    time: int
-    core_hash: str
-    entry_hash: str
-
-
-@dataclass(frozen=True, slots=True)
 class StoredTombstone:
     """What stands for a deleted record."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from appliance.accounts import deletions
 from appliance.accounts.box import Box, open_box
+from appliance.accounts.devices import Devices
 from appliance.api.turns import stored as as_row
 from appliance.store import database, records
 from appliance.store import deletions as stored
@@ -29,7 +30,7 @@ from silo.crypto.tombstones import (
     check_tombstone,
     sign_tombstone,
 )
-from tests.appliance.company import another_device, another_person, until
+from tests.appliance.company import another_device, another_person, behind, until
 from tests.harness import Answered, Device, Served, envelope, now
 
 
@@ -326,7 +327,7 @@ NOW = 1_800_000_000_000
 
 
 class Ring:
-    """Stands where the keyring in force is asked for."""
+    """Stands where the keyrings are asked for: one is accepted."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
@@ -334,6 +335,10 @@ class Ring:
     async def keyring(self) -> Keyring:
         """It."""
         return self._keyring
+
+    async def accepted(self) -> list[Keyring]:
+        """It alone."""
+        return [self._keyring]
 
 
 @pytest.fixture
@@ -370,6 +375,11 @@ async def keep(box: Box, user: str, times: list[int]) -> None:
         await records.add(user, as_row(sealed, Beside()), "device", new_id())  # pyright: ignore[reportArgumentType]
 
 
+async def settle(box: Box, ring: Keyring, days: int | None) -> bool:
+    trust: Any = Ring(ring)
+    return await deletions.settle(box, trust, Devices(box, trust), NOW, days)
+
+
 ACCOUNT = recipient_of(bytes(range(32)))
 
 
@@ -386,7 +396,7 @@ async def test_the_policy_deletes_what_is_old_and_nothing_else(box: Box, monkeyp
     assert await deletions.retain(box, Ring(ring), NOW) == 0  # pyright: ignore[reportArgumentType]
     assert await records.alive(user, list(range(1, 8))) == {6, 7}
     assert await records.alive(other, [1, 2]) == {2}
-    assert await deletions.settle(box, NOW, 90)
+    assert await settle(box, ring, 90)
     log = {one.index: one for one in await records.entries(user, 0, 100)}
     stones = await stored.tombstones(user, {index: one.thread for index, one in log.items()})
     assert [one.index for one in stones] == [1, 2, 3, 4, 5]
@@ -409,8 +419,9 @@ async def test_receipts_say_what_the_operator_says(box: Box) -> None:
     user = new_id()
     for days, end, also in ((0, NOW, ()), (7, NOW + 7 * DAY, ("backups",)), (None, None, ("backups",))):
         await keep(box, user, [1])
-        await deletions.retain(box, Ring(keyring(box, retention_days=1)), NOW)  # pyright: ignore[reportArgumentType]
-        assert await deletions.settle(box, NOW, days)
+        ring = keyring(box, retention_days=1)
+        await deletions.retain(box, Ring(ring), NOW)  # pyright: ignore[reportArgumentType]
+        assert await settle(box, ring, days)
         [one] = await stored.tombstones(user, {1: ""})
         said = check_deletion(one.receipt or b"", one.statement, [box.identity.public])
         assert (said.until, said.also) == (end, also)
@@ -420,7 +431,8 @@ async def test_receipts_say_what_the_operator_says(box: Box) -> None:
 async def test_a_crash_before_the_receipt_is_made_good(box: Box) -> None:
     user = new_id()
     await keep(box, user, [1])
-    await deletions.retain(box, Ring(keyring(box, retention_days=1)), NOW)  # pyright: ignore[reportArgumentType]
+    ring = keyring(box, retention_days=1)
+    await deletions.retain(box, Ring(ring), NOW)  # pyright: ignore[reportArgumentType]
     [one] = await stored.tombstones(user, {1: ""})
     assert one.receipt is None
     with closing(sqlite3.connect(box.folder / "silo.db", isolation_level=None)) as reader:
@@ -428,7 +440,125 @@ async def test_a_crash_before_the_receipt_is_made_good(box: Box) -> None:
         reader.execute("SELECT * FROM user").fetchall()
         # Something is written meanwhile, so that the reader's view is an older one.
         await keep(box, new_id(), [1])
-        assert not await deletions.settle(box, NOW, None)
-    assert await deletions.settle(box, NOW, None)
+        assert not await settle(box, ring, None)
+    assert await settle(box, ring, None)
     [one] = await stored.tombstones(user, {1: ""})
     assert one.receipt
+
+
+# --- whoever writes to the database (SPEC 7.7) ---
+
+
+def change(box: Box, statement: str, *values: Any) -> None:
+    """Behind the silo's back."""
+    with closing(sqlite3.connect(box.folder / "silo.db", timeout=10)) as connection, connection:
+        connection.execute(statement, values)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        'UPDATE record SET time = 0 WHERE "index" = 2',
+        # An old record's bytes, and all that belongs to them, in a new one's row.
+        'UPDATE record SET time = 0, core = (SELECT core FROM record WHERE "index" = 1), receipt = (SELECT receipt'
+        ' FROM record WHERE "index" = 1) WHERE "index" = 2',
+        'UPDATE record SET time = 0, receipt = (SELECT receipt FROM record WHERE "index" = 1) WHERE "index" = 2',
+        "UPDATE record SET time = 0, receipt = x'' WHERE \"index\" = 2",
+        "UPDATE record SET time = 0, core = x'00' WHERE \"index\" = 2",
+    ],
+)
+async def test_a_row_that_lies_of_its_time_deletes_nothing(box: Box, lie: str) -> None:
+    user, ring = new_id(), keyring(box, retention_days=30)
+    await keep(box, user, [NOW - 40 * DAY, NOW - DAY, NOW])
+    change(box, lie)
+    assert await deletions.retain(box, Ring(ring), NOW) == 1  # pyright: ignore[reportArgumentType]
+    assert await records.alive(user, [1, 2, 3]) == {2, 3}
+
+
+async def test_retention_states_what_was_signed_and_not_what_the_row_says(box: Box) -> None:
+    user, ring = new_id(), keyring(box, retention_days=30)
+    await keep(box, user, [NOW - 40 * DAY])
+    [before] = await records.all_at(user, [1])
+    change(box, "UPDATE record SET time = 7, core_hash = ?, entry_hash = ?", "a" * 52, "a" * 52)
+    assert await deletions.retain(box, Ring(ring), NOW) == 1  # pyright: ignore[reportArgumentType]
+    [stone] = await stored.tombstones(user, {1: ""})
+    erased = Erased(box.silo, id_bytes(user), 1, hash_bytes(before.core_hash), hash_bytes(before.entry_hash))
+    assert check_tombstone(stone.statement, stone.signature, erased, [ring], {}).made == NOW - 40 * DAY
+
+
+async def test_a_planted_tombstone_stops_no_other_records_retention(box: Box) -> None:
+    user, ring = new_id(), keyring(box, retention_days=30)
+    await keep(box, user, [NOW - 40 * DAY] * 5)
+    plant(box, user, 3)
+    assert await deletions.retain(box, Ring(ring), NOW) == 4  # pyright: ignore[reportArgumentType]
+    assert await records.alive(user, [1, 2, 3, 4, 5]) == {3}
+
+
+def plant(box: Box, user: str, index: int, statement: bytes = b"anything", signature: bytes = b"") -> None:
+    """A row in `tombstone`."""
+    change(
+        box,
+        'INSERT INTO tombstone (user_id, "index", statement, signature, time) VALUES (?, ?, ?, ?, 1)',
+        *(user, index, statement, signature),
+    )
+
+
+async def test_no_receipt_for_what_is_there_or_for_no_tombstone(box: Box) -> None:
+    user, ring = new_id(), keyring(box, retention_days=30)
+    await keep(box, user, [NOW - 40 * DAY, NOW, NOW, NOW])
+    assert await deletions.retain(box, Ring(ring), NOW) == 1  # pyright: ignore[reportArgumentType]
+    [true] = await stored.tombstones(user, {1: ""})
+    # Beside a record that is there, and beside bytes that were taken away: nonsense, and another record's own.
+    plant(box, user, 2)
+    plant(box, user, 3, true.statement, true.signature)
+    plant(box, user, 4, true.statement, true.signature)
+    plant(box, user, 9, true.statement, true.signature)
+    change(box, "UPDATE record SET core = x'', receipt = x'' WHERE \"index\" = 4")
+    assert await settle(box, ring, None)
+    stones = await stored.tombstones(user, {1: "", 2: "", 3: "", 4: "", 9: ""})
+    assert [one.index for one in stones if one.receipt is not None] == [1]
+    # One by a device that the database alone knows.
+    await keep(box, other := new_id(), [NOW])
+    [entry] = await records.all_at(other, [1])
+    erased = Erased(box.silo, id_bytes(other), 1, hash_bytes(entry.core_hash), hash_bytes(entry.entry_hash))
+    signer, device = Signer(), new_id()
+    said = Tombstone(erased, NOW, id_bytes(device), "user", ring.document.version, ring.hash, NOW).statement()
+    plant(box, other, 1, said, sign_tombstone(signer, said))
+    change(box, "UPDATE record SET core = x'', receipt = x'' WHERE user_id = ?", other)
+    change(box, "INSERT INTO user VALUES (?, 'x', 'user', ?, ?, 1)", other, ACCOUNT.public, signer.public)
+    change(
+        box,
+        "INSERT INTO device (id, user_id, sign, statement, signature, vouch, time) VALUES (?, ?, ?, x'', x'', x'', 1)",
+        *(device, other, signer.public),
+    )
+    assert await settle(box, ring, None)
+    [one] = await stored.tombstones(other, {1: ""})
+    assert one.receipt is None
+
+
+def test_a_tombstone_beside_a_record_is_named_and_ends(silo_server: Served, device: Device) -> None:
+    device.chat("one")
+    device.chat("two")
+    with behind(silo_server) as connection:
+        connection.execute(
+            'INSERT INTO tombstone (user_id, "index", statement, signature, time) VALUES (?, 1, ?, ?, 1)',
+            (b32(device.user), b"anything", b""),
+        )
+    assert delete(device, 1).code == "internal"
+    assert "data_damaged" in silo_server.log.read_text()
+    assert delete(device, 1, 2).code == "internal"
+    assert len(device.history()) == 2
+    # The others can go.
+    assert [one["receipt"] is not None for one in delete(device, 2).json["deleted"]] == [True]
+    with behind(silo_server) as connection:
+        assert connection.execute('SELECT receipt FROM tombstone WHERE "index" = 1').fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize("column", ["thread", "receipt", "core"])
+def test_a_record_that_does_not_fit_its_row_is_not_deleted(silo_server: Served, device: Device, column: str) -> None:
+    device.chat("one")
+    with behind(silo_server) as connection:
+        connection.execute(f"UPDATE record SET {column} = ?", (new_id() if column == "thread" else b"x",))
+    assert delete(device, 1).code == "internal"
+    with behind(silo_server) as connection:
+        assert connection.execute("SELECT count(*) FROM tombstone").fetchone() == (0,)

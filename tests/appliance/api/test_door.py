@@ -907,7 +907,12 @@ def test_sources_that_ask_too_much(small: House) -> None:
         flood.append(code(ask(f"{CANARY}, 203.0.113.7")))
     assert flood[-1] == busy
     assert len(flood) > 400
+    # Keys are signed for each who asks: they take from the same bucket.
+    keys = f"{small.device.url}/silo/keys"
+    answers = [small.device.http.get(keys, headers={"x-forwarded-for": "203.0.113.7"}) for _ in range(5)]
+    assert (503, {"error": {"code": "busy"}}) in [(one.status_code, one.json()) for one in answers]
     # Nobody else notices.
+    assert small.device.http.get(keys, headers={"x-forwarded-for": "203.0.113.8"}).status_code == 200
     assert code(ask("203.0.113.8")) == CANNOT_OPEN
     # What the flooder says of itself changes nothing: proxies add to the end, in a header of their own or not.
     before = [("x-forwarded-for", "198.51.100.1"), ("x-forwarded-for", "203.0.113.7")]
