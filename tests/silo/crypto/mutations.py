@@ -742,6 +742,16 @@ def _make_enrolment(m: Mutator, fields: Fields) -> None:
     fields["signature"] = [form.spell(lies.DEVICE_KEY.sign(labels.ENROLMENT, said))]
 
 
+def _make_vouch(m: Mutator, fields: Fields) -> None:
+    _make_enrolment(m, fields)
+    said, signature, account = (form.unspell(fields[one][0]) for one in ("statement", "signature", "account"))
+    revoked = u64(int(fields["revoked"][0])) if "revoked" in fields else b""
+    # As the file says, or with another revocation than stands beside it.
+    revoked = m.r.choice([revoked, revoked, b"", bytes(7), u64(m.r.choice([0, 5, 2**53]))])
+    signer = signers().get(form.unspell(fields["sign"][0])) or lies.IDENTITY
+    fields["vouch"] = [form.spell(signer.sign(labels.ENROLMENT_VOUCH, said, signature, account, revoked))]
+
+
 def _receipt(label: str) -> Callable[[Mutator, Fields], None]:
     def make(m: Mutator, fields: Fields) -> None:
         said = form.unspell(fields["receipt"][0])[:-64]
@@ -787,7 +797,7 @@ MAKING: dict[str, Callable[[Mutator, Fields], None]] = {
     "wrap": _make_wrap,
     "signature": _make_signature,
     "enrolment": _make_enrolment,
-    "vouch": _signed(labels.ENROLMENT_VOUCH, "statement", "vouch", "sign"),
+    "vouch": _make_vouch,
     "receipt": _receipt(labels.RECEIPT),
     "deletion": _receipt(labels.DELETION),
     "tombstone": _signed(labels.TOMBSTONE, "statement", "signature", "device-public"),
