@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -443,6 +444,17 @@ def test_what_it_says_and_keeps(serve: Serve, new_device: Callable[[str], Device
     assert [line for line in log if json.loads(line)["event"] == "answered"]
     # Whoever looks at the database later finds it closed: nothing is left in the log beside it.
     assert not (served.data / "silo.db-wal").exists()
+
+
+def test_as_many_files_may_be_open_as_the_machine_allows(serve: Serve) -> None:
+    """A shell's soft limit is often 1,024, and 4,096 connections are allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        served = serve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert psutil.Process(served.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_quiet_and_sigterm(serve: Serve, start: Start) -> None:
