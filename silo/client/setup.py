@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from silo.client.door import Broken, Door, Pin, Refused
+from silo.client.door import Door, Pin, Refused, Unanswered
 from silo.client.home import Home, Profile, Secrets, Warn
 from silo.client.session import key_mark
 from silo.crypto.directory import Entry, sign_entry
@@ -205,7 +205,7 @@ async def set_up(home: Home, link: SetupLink, plan: Plan, now: Callable[[], int]
         request = door.request("POST", "/setup")
         try:
             answer = await door.ask(request, body)
-        except (Broken, Refused) as failure:
+        except (Unanswered, Refused) as failure:
             return await _find_out(home, profile, door, signer, failure, plan, warn)
         done = read_answer(answer.body, SetupDone)
         if (done.user, done.device, done.keyring) != (profile.user, profile.device, keyring.seen):
@@ -285,7 +285,7 @@ async def _find_out(
                 # Made a moment ago, for a silo that did not take it: it opens nothing.
                 plan.key_path.unlink(missing_ok=True)
         raise failure from None
-    except Broken:
+    except Unanswered:
         warn("whether the silo was set up is not known yet: run the same command again")
         raise failure from None
 
