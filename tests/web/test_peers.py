@@ -188,8 +188,8 @@ def test_their_account_opens_and_rotates(peer: Peer):
 
     assert [one["revoked"] for one in made["anew"]] == [None, 9, 0]
     for one in made["anew"]:
-        said = [unb64(one["enrolment"][name]) for name in ("vouch", "statement", "signature")]
-        check_vouch(new.signer.public, new.fingerprint, *said, one["revoked"])
+        vouch, said, signed = (unb64(one["enrolment"][name]) for name in ("vouch", "statement", "signature"))
+        check_vouch(new.signer.public, new.fingerprint, vouch, said, signed, one["revoked"])
     rotations = json.dumps([made["rotation"]])
     asked = {"rotations": rotations, "silo": SILO, "user": USER, "account": old.fingerprint}
     assert peer.ask(do="follow", **asked, sign=old.signer.public) == [b64(new.fingerprint), b64(new.signer.public)]

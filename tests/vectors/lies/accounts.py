@@ -456,7 +456,7 @@ def _after(seed: bytes = SEEDS[1], **changes: Any) -> str:
 
 @lie("rotation", "success", "a device rotates the account key, and brings the next manifest")
 def rotation_one() -> Fields:
-    said = rotated(*SEEDS[:2], 2)
+    said = rotated(SEEDS[0], SEEDS[1], 2)
     return [
         *_with_manifests(maced(manifest_text()), _after()),
         ("statement", said),
@@ -476,7 +476,7 @@ def rotation_lock_left_out() -> Fields:
 
 def _of(**changes: Any) -> str:
     """The first rotation with another statement, and every proof made for that."""
-    return rotation(said=rotated(*SEEDS[:2], 2, **changes))
+    return rotation(said=rotated(SEEDS[0], SEEDS[1], 2, **changes))
 
 
 def _stranger(vouch_seed: bytes = ACCOUNT_SEED) -> str:
@@ -493,7 +493,7 @@ _ROTATIONS: tuple[tuple[str, str, Callable[[], Fields]], ...] = (
         "the old account key never vouched for the device that signed",
         lambda: _read(
             rotation(
-                said=rotated(*SEEDS[:2], 2, device=OTHER_DEVICE),
+                said=rotated(SEEDS[0], SEEDS[1], 2, device=OTHER_DEVICE),
                 by=OTHER_DEVICE_KEY,
                 stated=_OTHER_STATED,
                 enrolled_by=_OTHER_SIGNED,
@@ -517,14 +517,14 @@ _ROTATIONS: tuple[tuple[str, str, Callable[[], Fields]], ...] = (
     (
         "version-changed",
         "another version of the manifest than the device signed",
-        lambda: _read(rotation(said=rotated(*SEEDS[:2], 3), signed_said=rotated(*SEEDS[:2], 2))),
+        lambda: _read(rotation(said=rotated(SEEDS[0], SEEDS[1], 3), signed_said=rotated(SEEDS[0], SEEDS[1], 2))),
     ),
     (
         "enrolment-not-signed",
         "an enrolment that its device did not sign",
         lambda: _read(rotation(enrolled_by=_OTHER_SIGNED)),
     ),
-    ("cut", "the last byte is missing", lambda: _read(rotation(said=rotated(*SEEDS[:2], 2)[:-1]))),
+    ("cut", "the last byte is missing", lambda: _read(rotation(said=rotated(SEEDS[0], SEEDS[1], 2)[:-1]))),
     (
         "short-time",
         "a time of 7 bytes",
@@ -668,7 +668,7 @@ _WALKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "mac-of-other-statement",
         "forged",
         "the MAC of another statement",
-        lambda: _bent(mac_said=rotated(*SEEDS[:2], 3)),
+        lambda: _bent(mac_said=rotated(SEEDS[0], SEEDS[1], 3)),
     ),
     ("signed-by-other", "forged", "another device signed a rotation", lambda: _bent(by=OTHER_DEVICE_KEY)),
     (
@@ -687,7 +687,7 @@ _WALKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "past-of-other-statement",
         "forged",
         "a past that is bound to another statement",
-        lambda: _bent(past_said=rotated(*SEEDS[:2], 3)),
+        lambda: _bent(past_said=rotated(SEEDS[0], SEEDS[1], 3)),
     ),
     ("past-of-31-bytes", "forged", "a seed of 31 bytes in the past", lambda: _bent(past_seed=SEEDS[0][1:])),
     ("past-empty", "forged", "no past", lambda: _bent(past="")),
@@ -696,28 +696,28 @@ _WALKS: tuple[tuple[str, str, str, Callable[[], Fields]], ...] = (
         "forged",
         "a changed byte in the past",
         lambda: _bent(
-            past=b64(flip(recipient(SEEDS[1]).seal(SEEDS[0], labels.ACCOUNT_PAST, rotated(*SEEDS[:2], 2)), -1))
+            past=b64(flip(recipient(SEEDS[1]).seal(SEEDS[0], labels.ACCOUNT_PAST, rotated(SEEDS[0], SEEDS[1], 2)), -1))
         ),
     ),
     (
         "of-other-user",
         "forged",
         "a rotation of another user, proven in every way",
-        lambda: _bent(said=rotated(*SEEDS[:2], 2, user=OTHER_USER)),
+        lambda: _bent(said=rotated(SEEDS[0], SEEDS[1], 2, user=OTHER_USER)),
     ),
     (
         "of-other-silo",
         "forged",
         "a rotation on another silo, proven in every way",
-        lambda: _bent(said=rotated(*SEEDS[:2], 2, silo=OTHER_SILO)),
+        lambda: _bent(said=rotated(SEEDS[0], SEEDS[1], 2, silo=OTHER_SILO)),
     ),
     (
         "other-signing-key",
         "forged",
         "it names a signing key that the new account key does not derive",
-        lambda: _bent(said=rotated(*SEEDS[:2], 2, sign=signer(OTHER_ACCOUNT_SEED).public)),
+        lambda: _bent(said=rotated(SEEDS[0], SEEDS[1], 2, sign=signer(OTHER_ACCOUNT_SEED).public)),
     ),
-    ("byte-after", "forged", "a byte after a statement", lambda: _bent(said=rotated(*SEEDS[:2], 2) + b"\0")),
+    ("byte-after", "forged", "a byte after a statement", lambda: _bent(said=rotated(SEEDS[0], SEEDS[1], 2) + b"\0")),
 )
 
 for _name, _expect, _lie, _make in _WALKS:
