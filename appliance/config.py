@@ -39,6 +39,8 @@ class Config:
     queue: int = 16
     max_body: int = 16 * MIB
     disk_margin: int = 256 * MIB
+    key_letters: str = ""
+    """What the ids of this host's transport keys begin with, any of these letters; empty: anything."""
     door_rate: int = 200
     """Requests a second that one source may send to the door, in the long run."""
     backup_days: int | None = None
@@ -155,7 +157,7 @@ def load(values: Mapping[str, str], default_data: Path) -> Config:
     _check_url(read, url, mode, confirmed)
     model = read.text("SILO_MODELS")
     database = read.text("SILO_DATABASE_URL")
-    if database and not database.startswith(("sqlite:///", "postgres://", "asyncpg://")):
+    if database and not database.startswith(("sqlite:///", "postgres://", "postgresql://", "asyncpg://")):
         read.faults.append(
             "SILO_DATABASE_URL is neither sqlite:///path/of/a/file nor postgres://user@host/name; correct or remove it"
         )
@@ -176,6 +178,7 @@ def load(values: Mapping[str, str], default_data: Path) -> Config:
         queue=read.number("SILO_QUEUE", 16, 0, 65536),
         max_body=read.number("SILO_MAX_BODY_MB", 16, 1, 1024) * MIB,
         disk_margin=read.number("SILO_DISK_MARGIN_MB", 256, 0, 1_048_576 * 16) * MIB,
+        key_letters=_letters(read),
         door_rate=read.number("SILO_DOOR_RATE", 200, 1, 1_000_000),
         backup_days=read.number("SILO_BACKUP_DAYS", 0, 0, 36_500) if read.text("SILO_BACKUP_DAYS") else None,
         trusted_proxies=_proxies(read),
@@ -186,6 +189,13 @@ def load(values: Mapping[str, str], default_data: Path) -> Config:
     if read.faults:
         raise SiloError("bad_settings", "\n".join(read.faults))
     return config
+
+
+def _letters(read: _Reader) -> str:
+    raw = read.text("SILO_KEY_LETTERS")
+    if raw.strip("abcdefghijklmnopqrstuvwxyz234567"):
+        read.faults.append(f"SILO_KEY_LETTERS is {raw!r:.80}; set it to some of the letters a to z and 2 to 7")
+    return raw
 
 
 def _ssl_mode(read: _Reader) -> int:

@@ -7,8 +7,10 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import click
 import uvloop
@@ -21,7 +23,8 @@ from appliance.api.state import Silo
 from appliance.config import Config
 from appliance.data import held, listening
 from appliance.engine import PATIENCE, make_engine
-from appliance.store import database, once, people
+from appliance.store import database, hosts, once, people
+from appliance.store.dialect import on_postgres
 from appliance.terminal import fail, now, say, settings
 from silo.errors import SiloError
 
@@ -29,6 +32,8 @@ SWEEP = 300
 """Seconds between clearings of what is kept for a while only."""
 RETENTION = 3600
 """Seconds between looks for what the policy keeps no longer."""
+MARGIN = 60_000
+"""Milliseconds after which a request that was written down, and that no turn belongs to, was given up."""
 MOMENT = 0.5
 """Seconds in which an engine that runs answers."""
 
@@ -130,9 +135,12 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
             return
         await started
         app = create_app(config, engine, now)
+        await join(config.data, app.ctx.silo.host)
+        # After the last turn is kept.
+        stack.push_async_callback(leave, app.ctx.silo)
         await stack.enter_async_context(serving(app, listener))
         stack.enter_context(listening(config.data, config.address))
-        for work in (sweep(), retain(app.ctx.silo)):
+        for work in (sweep(), retain(app.ctx.silo), beat(app.ctx.silo)):
             stack.callback(asyncio.create_task(work).cancel)
         await announce(config, box, quiet)
         await stop.wait()
@@ -143,7 +151,7 @@ async def serve(config: Config, listener: socket.socket, quiet: bool) -> None:
 async def sweep() -> None:
     """Now and then, drop what is kept for a while only."""
     while True:
-        await once.sweep(now())
+        await tried(once.sweep(now()))
         await asyncio.sleep(SWEEP)
 
 
@@ -162,6 +170,39 @@ async def retain(silo: Silo) -> None:
             kind = error.code if isinstance(error, SiloError) else type(error).__name__
             log.logger().error("deleting by policy failed", kind=kind)
         await asyncio.sleep(SWEEP)
+
+
+async def beat(silo: Silo) -> None:
+    """Tell the other hosts of this silo that this one is alive, and what it does not run any more."""
+    while True:
+        await asyncio.sleep(hosts.EVERY)
+        turns = {turn for _, turn in silo.turns}
+        await tried(hosts.beat(silo.host))
+        await tried(once.give_up(silo.host, turns, silo.now() - MARGIN))
+
+
+async def join(folder: Path, host: str) -> None:
+    """Say that this process serves, and that the one before it in this folder does not: a crash told nobody."""
+    if not on_postgres():
+        return
+    path = folder / "host"
+    if path.exists():
+        await hosts.leave(path.read_text("ascii", "replace").strip())
+    path.write_text(host, "ascii")
+    await hosts.beat(host)
+
+
+async def leave(silo: Silo) -> None:
+    """Nothing runs here any more."""
+    await tried(hosts.leave(silo.host))
+
+
+async def tried(work: Awaitable[None]) -> None:
+    """Do what can as well be done the next time."""
+    try:
+        await work
+    except Exception as error:
+        log.logger().error("the database did not take it", kind=type(error).__name__)
 
 
 async def announce(config: Config, box: Box, quiet: bool) -> None:

@@ -95,6 +95,9 @@ TABLE: dict[str, Row] = {
         "the reply arrived, but the silo could not keep it",
         "save it yourself; ask the operator to look at the disk",
     ),
+    "storage_away": Row(
+        503, AWAY, "the silo cannot reach its database", "try again in a moment; if it stays so, ask the operator"
+    ),
     "internal": Row(500, 1, "the silo failed", "the operator finds the id in the detail in the log"),
     # The verdicts (SPEC 10). The silo sends `forged` alone, for what a device did not sign; the rest are the client's.
     "forged": Row(403, TRUST, "a signature or a proof is missing or wrong"),
@@ -151,6 +154,9 @@ TABLE: dict[str, Row] = {
     "data_missing": Row(0, MACHINE, "there is no silo in this data folder", "name it with --data or SILO_DATA"),
     "data_damaged": Row(0, MACHINE, "the silo in this data folder is damaged", "restore it from a backup"),
     "database_away": Row(0, MACHINE, "the database does not answer", "is it running, and is SILO_DATABASE_URL right?"),
+    "database_used": Row(
+        0, MACHINE, "a silo is using this database", "stop it, on every machine; one that was killed counts for 10 s"
+    ),
     "newer_database": Row(
         0, MACHINE, "the database is from a newer version", "use that version, or restore a backup from before"
     ),

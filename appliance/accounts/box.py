@@ -93,6 +93,8 @@ async def claim_database(box: Box, now: int) -> None:
     """
     await check_database(box)
     await people.bind_silo(b32(box.silo), now)
+    # Another silo may have been faster.
+    await check_database(box)
     first = await keyrings.first()
     box.settle_pin(hash_bytes(first.signer) if first else None)
 

@@ -240,12 +240,13 @@ async def _turn_state(asked: Asked) -> TurnState | None:
     # Asked before the store is, and again after: it may end, or begin, in between.
     running = (user, turn) in turns
     record = await records.by_turn(user, turn)
-    row = None if record else await once.running(user, turn)
+    row = None if record else await once.running(user, turn, asked.silo.host)
     if row and row.state == "done":
         record = await records.by_turn(user, turn)
     if record:
         return TurnState(state="kept" if record.core else "deleted", kept=kept(record))
-    if running or (user, turn) in turns:
+    elsewhere = row is not None and row.state == "running" and row.host != asked.silo.host
+    if running or elsewhere or (user, turn) in turns:
         return TurnState(state="running", kept=None)
     return TurnState(state="lost", kept=None) if row else None
 
@@ -307,7 +308,7 @@ async def _begin_once(asked: Asked) -> OnceRow | None:
     row = await once.begin(device, asked.request, None, silo.host, silo.now())
     if row is None or row.state == "done":
         return row
-    raise SiloError("in_progress" if row.state == "running" and row.host == silo.host else "lost")
+    raise SiloError("in_progress" if row.state == "running" else "lost")
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ class Silo:
         self.now = now
         self.trust = Trust(box)
         self.devices = Devices(box, self.trust)
-        self.keys = TransportKeys(box, now)
+        self.keys = TransportKeys(box, now, config.key_letters)
         self.host = new_id()
         """This process, in the table of requests that run once."""
         self.sources = Sources(config.trusted_proxies)

@@ -12,9 +12,11 @@ RENEWED = 24 * 3_600_000
 class TransportKeys:
     """The live transport keys of this host, the freshest first."""
 
-    def __init__(self, box: Box, now: Callable[[], int]) -> None:
+    def __init__(self, box: Box, now: Callable[[], int], letters: str = "") -> None:
+        """`letters`: what key ids begin with, any of them, so that a balancer can tell this host's from another's."""
         self._box = box
         self._now = now
+        self._letters = letters
         self._keys: list[TransportKey] = []
 
     def live(self) -> list[TransportKey]:
@@ -22,8 +24,14 @@ class TransportKeys:
         now = self._now()
         self._keys = [key for key in self._keys if key.destination.since <= now < key.destination.until]
         if not self._keys or now - self._keys[0].destination.since >= RENEWED:
-            self._keys.insert(0, TransportKey(self._box.silo, self._box.fingerprint, now, now + KEY_LIFE))
+            self._keys.insert(0, self._new(now))
         return self._keys
+
+    def _new(self, now: int) -> TransportKey:
+        while True:
+            key = TransportKey(self._box.silo, self._box.fingerprint, now, now + KEY_LIFE)
+            if not self._letters or key.id[0] in self._letters:
+                return key
 
     def find(self, key_id: str) -> TransportKey | None:
         """The live key of that id."""

@@ -34,6 +34,10 @@ from silo.errors import SiloError
 from silo.messages import Chat, ChatEnd, Kept, Reply, TurnContent, TurnText, Usage
 
 _ATTEMPTS = 64
+_PATIENCE = 10_000
+"""Milliseconds for which a reply waits for a database that went away."""
+_PAUSE = 0.25
+"""Seconds between two tries."""
 
 
 def kept(record: StoredRecord) -> Kept | None:
@@ -71,6 +75,7 @@ class Turn:
         self._task: asyncio.Task[None] | None = None
         self._generating: asyncio.Task[Finish] | None = None
         self._cut = False
+        self._patience = 0
         self.wake = asyncio.Event()
         """Set when there is text to take, or the end, or a refusal."""
         self.news: Callable[[], None] = self.wake.set
@@ -137,8 +142,10 @@ class Turn:
             return
         if row.turn and (done := await records.by_turn(user, row.turn)):
             raise SiloError("already_done", kept=kept(done))
-        # A turn that runs is another one of this device's, under the same request.
-        raise SiloError("in_progress" if row.turn != turn and (user, row.turn) in silo.turns else "lost")
+        elsewhere = row.state == "running" and row.host != silo.host
+        # A turn that runs here is another one of this device's, under the same request.
+        here = row.turn != turn and (user, row.turn) in silo.turns
+        raise SiloError("in_progress" if elsewhere or here else "lost")
 
     async def finished(self) -> None:
         """Return once the record is stored or could not be."""
@@ -227,8 +234,6 @@ class Turn:
     async def _keep(self, finish: messages.Finish, usage: Usage | None) -> StoredRecord:
         """Seal and store the turn. Raises SiloError `not_kept`, `keyring_broken`, `already_done`."""
         body, silo, user = self._body, self._silo, self._caller.account.id
-        # The model may have taken minutes: what the database says now counts too.
-        await silo.trust.keyring()
         reply = Reply(
             content="".join(self._text),
             model=self._job.model,
@@ -239,9 +244,17 @@ class Turn:
         content = write_json(
             TurnContent(turn=body.text, device=self._caller.device.id, signature=body.signature, reply=reply)
         )
+        made: set[str] = set()
+        self._patience = silo.now() + _PATIENCE
         async with silo.writing(user):
             for _ in range(_ATTEMPTS):
-                head = await records.head(user)
+                try:
+                    # The model may have taken minutes: what the database says now counts too.
+                    await silo.trust.keyring()
+                    head = await records.head(user)
+                except SiloError as error:
+                    await self._away(error)
+                    continue
                 place = Place(
                     silo=silo.box.silo,
                     user=id_bytes(user),
@@ -255,15 +268,32 @@ class Turn:
                 )
                 # Sealed anew at each attempt: a record key seals one core at one place, ever.
                 record = stored(seal_record(place, content, self._trusted.recipients), silo)
+                made.add(record.entry.core_hash)
                 try:
-                    await records.add(user, record, self._caller.device.id, self._request)
-                except Conflict:
-                    standing = await records.by_turn(user, body.turn)
-                    if standing:
-                        raise SiloError("already_done", kept=kept(standing)) from None
+                    try:
+                        await records.add(user, record, self._caller.device.id, self._request)
+                    except Conflict:
+                        standing = await records.by_turn(user, body.turn)
+                        if standing and standing.entry.core_hash in made:
+                            return standing  # the answer to its commit was lost
+                        if standing:
+                            raise SiloError("already_done", kept=kept(standing)) from None
+                        continue
+                except SiloError as error:
+                    await self._away(error)
                     continue
                 return record
         raise SiloError("not_kept", "too many writers")
+
+    async def _away(self, error: SiloError) -> None:
+        """Wait a little where the database went away and may come back. Raises the error of any other kind."""
+        if error.code == "lost":
+            raise SiloError("not_kept", "given up by another host")
+        if error.code != "storage_away":
+            raise error
+        if self._silo.now() > self._patience:
+            raise SiloError("not_kept", "the database")
+        await asyncio.sleep(_PAUSE)
 
 
 def stored(sealed: SealedRecord, silo: Silo) -> StoredRecord:

@@ -3,7 +3,7 @@
 from tortoise.exceptions import IntegrityError, OperationalError
 from tortoise.expressions import F
 
-from appliance.store import models
+from appliance.store import models, once
 from appliance.store.database import replaced, whole
 from appliance.store.rows import Conflict, StoredBag
 from silo.errors import SiloError
@@ -31,7 +31,7 @@ async def put(user: str, thread: str, new: StoredBag, request: tuple[str, str]) 
             await models.Bag.create(user_id=user, thread=thread, **fields)
         elif not await models.Bag.filter(user_id=user, thread=thread, version=new.version - 1).update(**fields):
             raise Conflict
-        await models.Once.filter(device=request[0], request=request[1]).update(state="done")
+        await once.finish(*request)
 
     if replaced():
         raise SiloError("data_damaged", "the database was replaced")

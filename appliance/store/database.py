@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +20,8 @@ from tortoise.migrations.recorder import MigrationRecorder
 from tortoise.transactions import in_transaction
 
 from appliance.log import logger
+from appliance.store import hosts
+from appliance.store.dialect import on_postgres
 from silo.errors import SiloError
 
 APP = "store"
@@ -29,7 +32,6 @@ T = TypeVar("T")
 
 def tortoise_config(url: str) -> dict[str, Any]:
     """Tortoise's settings for `sqlite:///…` or `postgres://…`."""
-    connection: Any = url
     if url.startswith("sqlite://"):
         credentials = {
             "file_path": url.removeprefix("sqlite://"),
@@ -41,6 +43,10 @@ def tortoise_config(url: str) -> dict[str, Any]:
             "busy_timeout": 10_000,
         }
         connection = {"engine": "tortoise.backends.sqlite", "credentials": credentials}
+    else:
+        # The other name that Tortoise knew it by.
+        dsn = url.replace("asyncpg://", "postgres://", 1)
+        connection = {"engine": "appliance.store.postgres", "credentials": {"dsn": dsn}}
     return {
         "connections": {"default": connection},
         "apps": {
@@ -55,10 +61,15 @@ TORTOISE = tortoise_config("sqlite://:memory:")
 
 
 def _told(error: Exception, url: str) -> SiloError:
+    if isinstance(error, SiloError):
+        return SiloError("database_away", error.detail)
     # SQLite's sentences hold no values.
     said = str(error)
     where = Path(url.removeprefix("sqlite://")).name
     if not url.startswith("sqlite://"):
+        if isinstance(error, BaseORMException):
+            # It answers, and has not what this silo put there. By its kind: its sentences may hold values.
+            return SiloError("data_damaged", f"the database ({type(error.__cause__ or error).__name__})")
         return SiloError("database_away", type(error).__name__)
     if "locked" in said:
         return SiloError("data_locked", f"{where} ({said})")
@@ -89,6 +100,8 @@ async def _connected(url: str) -> AsyncIterator[dict[str, Any]]:
         yield config
     except (BaseORMException, DBConnectionError, sqlite3.DatabaseError) as error:
         raise _told(error, url) from None
+    except SiloError as error:
+        raise _told(error, url) if error.code == "storage_away" else error from None
     except OSError as error:
         if url.startswith("sqlite://"):
             raise
@@ -134,13 +147,40 @@ def replaced() -> bool:
 async def migrate(url: str, target: str | None = None) -> list[str]:
     """Bring the schema to `target` (a migration's name, `zero` for none, None for the newest); its applied names.
 
-    Raises SiloError as `opened`, `bad_file` for an unknown name.
+    Raises SiloError as `opened`, `bad_file` for an unknown name, `database_used` while a silo of any host does.
     """
     async with _connected(url) as config:
+        if await _used():
+            raise SiloError("database_used")
         return await _migrate(config, target)
 
 
+@asynccontextmanager
+async def _migrating() -> AsyncIterator[None]:
+    """One host at a time."""
+    if not on_postgres():
+        yield
+        return
+    connection: Any
+    # Of the session, not of a transaction: every migration has its own. It ends with the connection.
+    async with connections.get("default").acquire_connection() as connection:
+        await connection.execute("SELECT pg_advisory_lock(hashtext('securesilo migrations'))")
+        yield
+
+
+async def _used() -> bool:
+    if not on_postgres():
+        return False
+    there = await connections.get("default").execute_query_dict("SELECT to_regclass('host') IS NOT NULL AS yes")
+    return there[0]["yes"] and await hosts.any_alive()
+
+
 async def _migrate(config: dict[str, Any], target: str | None = None) -> list[str]:
+    async with _migrating():
+        return await _migrated(config, target)
+
+
+async def _migrated(config: dict[str, Any], target: str | None) -> list[str]:
     executor = MigrationExecutor(connections.get("default"), config["apps"])
     await executor.loader.build_graph()
     known = {key.name for key in executor.loader.graph.nodes if key.app_label == APP}
@@ -156,27 +196,44 @@ async def _migrate(config: dict[str, Any], target: str | None = None) -> list[st
     return sorted(key.name for key in await recorder.applied_migrations() if isinstance(key, MigrationKey))
 
 
+_TRIES = 10
+
+
+def _again(error: OperationalError) -> bool:
+    """Whether a transaction that ended so may go through when it is done again."""
+    return on_postgres() and type(error).__name__ == "Again"
+
+
 async def whole(work: Callable[[], Awaitable[T]]) -> T:
     """Do `work` in one transaction: all of it is on the disk when this returns, or nothing of it when it raises.
 
-    It goes on when the caller is cancelled. Raises what `work` does; tortoise's OperationalError where the disk
-    does not take it.
+    It goes on when the caller is cancelled, and `work` is done again where PostgreSQL takes it back because of
+    another transaction. Raises what `work` does; tortoise's OperationalError where the disk does not take it;
+    SiloError `storage_away` where the database goes away: then all of it may be there, or nothing.
     """
 
     async def inside() -> T:
-        try:
-            async with in_transaction():
-                return await work()
-        except sqlite3.OperationalError as error:
-            # From the commit, where Tortoise does not translate it; SQLite has taken everything back by then.
-            raise OperationalError(error) from None
+        for left in reversed(range(_TRIES)):
+            try:
+                async with in_transaction():
+                    return await work()
+            except sqlite3.OperationalError as error:
+                # From the commit, where Tortoise does not translate it; SQLite has taken everything back by then.
+                raise OperationalError(error) from None
+            except OperationalError as error:
+                if not (left and _again(error)):
+                    raise
+                await asyncio.sleep(random.uniform(0.005, 0.05))
+        raise AssertionError
 
     # Tortoise holds a lock for good where a transaction is cancelled while it begins.
     return await asyncio.shield(asyncio.create_task(inside()))
 
 
-VACUUM = "VACUUM (FULL)"
-"""Rewrites the table: a plain VACUUM leaves the bytes of dead rows in its pages."""
+VACUUM = "VACUUM (FULL, VERBOSE)"
+"""Rewrites the table: a plain VACUUM leaves the bytes of dead rows in its pages. It says how many it had to keep."""
+_LONG = 6 * 3600
+"""Seconds that it may take."""
 SCRUBBED = ("record", "wrap", "bag")
 REST = 10
 """After rewriting the tables, as many times as long as that took nothing is rewritten: it locks them."""
@@ -187,7 +244,7 @@ _rested = 0.0
 def keeps() -> tuple[str, ...]:
     """Where this database may keep bytes beyond their deletion, backups aside (SPEC 7.7): PostgreSQL's log may be
     archived and its tables replicated without the silo's knowing."""
-    return () if isinstance(connections.get("default"), SqliteClient) else ("wal", "replicas")
+    return () if not on_postgres() else ("wal", "replicas")
 
 
 async def scrub() -> bool:
@@ -222,23 +279,34 @@ async def _vacuum(connection: BaseDBAsyncClient) -> bool:
     # One of the pool's own connections, which is in no transaction: VACUUM runs in none. It gives up soon where a
     # table is being read, for everybody else would wait behind it; the next sweep tries again.
     global _rested
-    begun = time.monotonic()
-    if begun < _rested:
+    if time.monotonic() < _rested:
         return False
+    own: Any
+    said: list[str] = []
+    spent = 0.0
     try:
         async with connection.acquire_connection() as own:
             await own.execute("SET lock_timeout = '2s'")
-            for table in SCRUBBED:
-                await own.execute(f'{VACUUM} "{table}"')
+            own.add_log_listener(heard := lambda _, message: said.append(message.detail or ""))
+            try:
+                for table in SCRUBBED:
+                    begun = time.monotonic()
+                    await own.execute(f'{VACUUM} "{table}"', timeout=_LONG)
+                    spent += time.monotonic() - begun
+            finally:
+                own.remove_log_listener(heard)
     finally:
-        _rested = time.monotonic() + REST * (time.monotonic() - begun)
-    return True
+        _rested = time.monotonic() + REST * spent
+    # "0 dead row versions cannot be removed yet.", in the server's language: else an older transaction may still see
+    # them, though it holds no lock, and the new file has them as the old one had.
+    kept = [one for one in said if one]
+    return len(kept) == len(SCRUBBED) and all(one.startswith("0 ") for one in kept)
 
 
 @asynccontextmanager
 async def snapshot() -> AsyncIterator[None]:
     """What is read inside belongs together, whatever is written meanwhile."""
     async with in_transaction() as connection:
-        if connection.capabilities.dialect == "postgres":
+        if on_postgres():
             await connection.execute_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from tortoise.exceptions import IntegrityError, OperationalError
 
-from appliance.store import bags, models
+from appliance.store import bags, models, once
 from appliance.store.database import replaced, whole
 from appliance.store.records import ENTRY, entry_of
 from appliance.store.rows import Conflict, Entry, StoredTombstone
@@ -40,7 +40,7 @@ async def erase(stones: list[StoredTombstone], now: int, request: tuple[str, str
         for user, thread in {(stone.user, stone.thread) for stone in stones}:
             await bags.empty(user, thread)
         if request:
-            await models.Once.filter(device=request[0], request=request[1]).update(state="done")
+            await once.finish(*request)
 
     if replaced():
         raise SiloError("data_damaged", "the database was replaced")

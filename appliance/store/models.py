@@ -177,12 +177,22 @@ class Once(Model):
     request = fields.CharField(26)
     time = fields.BigIntField(db_index=True)
     host = fields.CharField(26)  # the process that runs it, so that a crash is told from work
-    state = fields.CharField(8)  # running, done, failed, refused
+    state = fields.CharField(8)  # running, done, failed, refused, lost
     turn = fields.CharField(26, null=True)
 
     class Meta(Model.Meta):
         table = "once"
         unique_together = (("device", "request"),)
+
+
+class Host(Model):
+    """A process that serves this silo from a shared database. Dies a day after it was last seen."""
+
+    id = fields.CharField(26, primary_key=True)
+    seen = fields.BigIntField()  # by the database's clock
+
+    class Meta(Model.Meta):
+        table = "host"
 
 
 class Setup(Model):

@@ -4,6 +4,7 @@ from tortoise.exceptions import IntegrityError, OperationalError
 
 from appliance.store import models
 from appliance.store.database import whole
+from appliance.store.dialect import alone
 from appliance.store.rows import Account, Conflict, EnrolledDevice, FirstRun, StoredLock, StoredManifest
 from silo.errors import SiloError
 
@@ -84,6 +85,7 @@ async def renew_setup(hashed: str, now: int) -> None:
     """Make this the one live setup link; the one before is void."""
 
     async def write() -> None:
+        await alone("setup")
         await models.Setup.filter(id=1).delete()
         await models.Setup.create(id=1, hash=hashed, time=now)
 
@@ -148,5 +150,10 @@ async def bound_silo() -> str | None:
 
 async def bind_silo(silo_id: str, now: int) -> None:
     """Make this database that silo's, unless it is some silo's already."""
-    if await bound_silo() is None:
-        await models.Silo.create(id=silo_id, time=now)
+
+    async def write() -> None:
+        await alone("silo")
+        if await bound_silo() is None:
+            await models.Silo.create(id=silo_id, time=now)
+
+    await whole(write)

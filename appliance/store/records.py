@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from tortoise.exceptions import IntegrityError, OperationalError
 from tortoise.functions import Length
 
-from appliance.store import models
+from appliance.store import models, once
 from appliance.store.database import replaced, whole
 from appliance.store.rows import Conflict, Entry, Head, StoredRecord
 from silo.errors import SiloError
@@ -32,7 +32,8 @@ async def holds(user: str, index: int, entry_hash: str) -> bool:
 async def add(user: str, record: StoredRecord, device: str, request: str) -> None:
     """Core, wraps and receipt in one transaction, which also marks the request done.
 
-    Raises Conflict where another writer took that index, SiloError `not_kept` where the disk does not take it.
+    Raises Conflict where another writer took that index, SiloError `not_kept` where the disk does not take it, `lost`
+    where another host gave the request up meanwhile, `storage_away` where it may be there, or not.
     """
     entry = record.entry
 
@@ -54,7 +55,7 @@ async def add(user: str, record: StoredRecord, device: str, request: str) -> Non
             models.Wrap(user_id=user, index=entry.index, place=place, recipient=recipient, sealed=sealed)
             for place, (recipient, sealed) in enumerate(record.wraps)
         )
-        await models.Once.filter(device=device, request=request).update(state="done")
+        await once.finish(device, request)
 
     if replaced():
         raise SiloError("not_kept", "the database was replaced")
