@@ -27,6 +27,7 @@ from silo.crypto.keys import AccountKey, AdminKey, Enrolment, Signer, recipient_
 from silo.crypto.locks import device_secret, make_lock, make_password_lock, state_manifest
 from silo.crypto.opening import Envelope, OpenedRecord, Opener, open_record
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,7 +59,9 @@ class Served:
     def __init__(self, data: Path, engine: str = "fake", **settings: str) -> None:
         self.data = data
         self.engine = engine
-        self.settings = settings
+        self.database = settings.get("SILO_DATABASE_URL") or postgres.url_of(data)
+        """Where it keeps what it keeps, as a URL."""
+        self.settings = postgres.settings_of(data) | settings
         self.log = data.with_name(f"{data.name}.log")
         self.link = ""
         self.process: subprocess.Popen[str] | None = None

@@ -4,13 +4,12 @@ import json
 import secrets
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from silo.crypto.keys import AccountKey, Enrolment, recipient_of
 from silo.crypto.locks import make_lock, recovery_secret, state_manifest
 from silo.crypto.opening import Log
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from tests import postgres
 from tests.harness import Answered, Device, Served, clean_environment, now
 
 T = TypeVar("T")
@@ -37,11 +37,9 @@ def until(what: Callable[[], T], within: float) -> T:
     return found
 
 
-@contextmanager
-def behind(served: Served) -> Iterator[sqlite3.Connection]:
+def behind(served: Served) -> AbstractContextManager[postgres.Database]:
     """The silo's database, opened behind its back; what is changed is committed at the end."""
-    with closing(sqlite3.connect(served.data / "silo.db", timeout=10)) as database, database:
-        yield database
+    return postgres.behind(served.database)
 
 
 def _copy(device: Device) -> Device:
@@ -83,8 +81,8 @@ def another_person(served: Served, device: Device, name: str) -> Device:
     manifest = write_json(state_manifest(account, other.silo, other.user, 1, [lock])).decode()
     with behind(served) as database:
         database.execute(
-            "INSERT INTO user (id, name, role, account, sign, time) VALUES (?, ?, 'user', ?, ?, ?)",
-            (b32(other.user), name, other.account.public, account.signer.public, now()),
+            'INSERT INTO "user" (id, name, role, account, sign, time) VALUES (?, ?, ?, ?, ?, ?)',
+            (b32(other.user), name, "user", other.account.public, account.signer.public, now()),
         )
         database.execute(
             "INSERT INTO manifest (user_id, version, document) VALUES (?, 1, ?)", (b32(other.user), manifest)

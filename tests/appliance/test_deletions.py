@@ -1,9 +1,7 @@
 """Deleting, through the door of a real silo: what goes, what stays, and that the bytes are gone (SPEC 7.7, 7.8)."""
 
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,9 @@ from appliance.accounts import deletions
 from appliance.accounts.box import Box, open_box
 from appliance.accounts.devices import Devices
 from appliance.api.turns import stored as as_row
-from appliance.store import database, records
+from appliance.store import database as store
 from appliance.store import deletions as stored
+from appliance.store import records
 from silo.crypto.bags import BagPlace, seal_bag
 from silo.crypto.encoding import b32, b64, hash_bytes, id_bytes, new_id, unb64
 from silo.crypto.keyring import Keyring, SignedKeyring, first_keyring, sign_keyring, verify_keyring
@@ -30,6 +29,7 @@ from silo.crypto.tombstones import (
     check_tombstone,
     sign_tombstone,
 )
+from tests import postgres
 from tests.appliance.company import another_device, another_person, behind, until
 from tests.harness import Answered, Device, Served, envelope, now
 
@@ -83,7 +83,7 @@ def checked(device: Device, gone: dict[str, Any]) -> Tombstone:
     statement = unb64(gone["statement"])
     assert gone["thread"] == entry["thread"]
     said = check_deletion(unb64(gone["receipt"]), statement, [device.identity])
-    assert said.also == ("backups",)
+    assert said.also == (*((), ("wal", "replicas"))[postgres.current == "postgresql"], "backups")
     assert said.until is None
     devices = {device.device: [device.signer.public]}
     return check_tombstone(statement, unb64(gone["signature"]), erased, [keyring_of(device)], devices)
@@ -187,12 +187,12 @@ def needles(device: Device) -> dict[str, bytes]:
     return found
 
 
-def where(folder: Path, sought: dict[str, bytes]) -> set[str]:
-    """Which of them stand in a file of this folder."""
+def where(served: Served, sought: dict[str, bytes]) -> set[str]:
+    """Which of them stand in a file of the database, or of the data folder."""
+    folder = [path for path in served.data.rglob("*") if path.is_file()]
     return {
         name
-        for path in folder.rglob("*")
-        if path.is_file()
+        for path in {*folder, *postgres.files(served.database)}
         for data in [path.read_bytes()]
         for name, needle in sought.items()
         if needle in data
@@ -204,31 +204,30 @@ def test_the_bytes_are_gone_with_the_receipt(silo_server: Served, device: Device
     assert device.chat("long" * (size // 4)).end["kept"]
     device.chat("another")
     sought = needles(device)
-    assert where(silo_server.data, sought) == set(sought)
+    assert where(silo_server, sought) == set(sought)
     [gone] = delete(device, 1).json["deleted"]
     assert gone["receipt"]
-    assert where(silo_server.data, sought) == set()
+    assert where(silo_server, sought) == set()
     # Nor does it come back with what is written later.
     device.chat("a third")
-    assert where(silo_server.data, sought) == set()
+    assert where(silo_server, sought) == set()
 
 
 def test_a_reader_delays_the_receipt_and_nothing_else(silo_server: Served, device: Device) -> None:
     assert device.chat("long" * 9000).end["kept"]
     sought = needles(device)
-    with closing(sqlite3.connect(silo_server.data / "silo.db", isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        assert reader.execute("SELECT count(*) FROM record WHERE core != x''").fetchone() == (1,)
+    with postgres.reading(silo_server.database, "SELECT count(*) FROM record") as found:
+        assert found == [(1,)]
         [gone] = delete(device, 1).json["deleted"]
         assert gone["receipt"] is None
         assert device.history() == []
         # The silo serves on meanwhile, and says nothing that is not so.
         assert device.chat("another").end["kept"]
         assert device.ask("GET", "/history").json["tombstones"][0]["receipt"] is None
-        assert where(silo_server.data, sought)
+        assert where(silo_server, sought)
     [gone] = delete(device, 1).json["deleted"]
     assert checked(device, gone)
-    assert where(silo_server.data, sought) == set()
+    assert where(silo_server, sought) == set()
 
 
 def test_a_start_gives_the_receipts_that_had_to_wait(
@@ -239,17 +238,15 @@ def test_a_start_gives_the_receipts_that_had_to_wait(
     device = new_device(served.link).set_up()
     assert device.chat("to be deleted").end["kept"]
     sought = needles(device)
-    with closing(sqlite3.connect(data / "silo.db", isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM record").fetchall()
+    with postgres.reading(served.database, "SELECT * FROM record"):
         [gone] = delete(device, 1).json["deleted"]
         assert gone["receipt"] is None
         served.kill()
-        assert where(data, sought)
+        assert where(served, sought)
     device.moved(serve(data=data, SILO_SHAPE="fast").url)
     [gone] = until(lambda: [one for one in device.ask("GET", "/history").json["tombstones"] if one["receipt"]], 20)
     assert checked(device, gone)
-    assert where(data, sought) == set()
+    assert where(served, sought) == set()
 
 
 # --- bags ---
@@ -302,10 +299,10 @@ def test_a_bag_is_kept_opened_replaced_and_emptied(silo_server: Served, device: 
     assert other.ask("GET", f"/bags/{thread}").json == nothing
     other.http.close()
     sought = {"bag": unb64(second["sealed"])[-40:]}
-    assert where(silo_server.data, sought)
+    assert where(silo_server, sought)
     delete(device, 1)
     assert device.ask("GET", f"/bags/{thread}").json == nothing | {"version": 3}
-    assert not where(silo_server.data, sought)
+    assert not where(silo_server, sought)
     # Who read the thread before cannot put the deleted record's key back.
     assert device.ask("PUT", f"/bags/{thread}", make_bag(device, thread, 3, keys)).code == "bag_changed"
     assert device.ask("PUT", f"/bags/{thread}", make_bag(device, thread, 4, {3: keys[3]})).json == {"version": 4}
@@ -342,10 +339,10 @@ class Ring:
 
 
 @pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
+async def box(tmp_path: Path, database: str) -> AsyncIterator[Box]:
     """A box with an open database."""
     made = open_box(tmp_path, create=True)
-    async with database.opened(f"sqlite://{tmp_path / 'silo.db'}"):
+    async with store.opened(postgres.url_of(tmp_path)):
         yield made
 
 
@@ -405,7 +402,7 @@ async def test_the_policy_deletes_what_is_old_and_nothing_else(box: Box, monkeyp
         erased = Erased(box.silo, id_bytes(user), one.index, hash_bytes(entry.core_hash), hash_bytes(entry.entry_hash))
         assert check_tombstone(one.statement, one.signature, erased, [ring], {}).why == "retention"
         said = check_deletion(one.receipt or b"", one.statement, [box.identity.public])
-        assert (said.time, said.until, said.also) == (NOW, NOW + 90 * DAY, ("backups",))
+        assert (said.time, said.until, said.also) == (NOW, NOW + 90 * DAY, (*store.keeps(), "backups"))
 
 
 async def test_another_identity_deletes_nothing(box: Box) -> None:
@@ -419,12 +416,11 @@ async def test_receipts_say_what_the_operator_says(box: Box) -> None:
     user = new_id()
     for days, end, also in ((0, NOW, ()), (7, NOW + 7 * DAY, ("backups",)), (None, None, ("backups",))):
         await keep(box, user, [1])
-        ring = keyring(box, retention_days=1)
-        await deletions.retain(box, Ring(ring), NOW)  # pyright: ignore[reportArgumentType]
-        assert await settle(box, ring, days)
+from tests import postgres
+from tests.appliance.company import another_device, another_person, behind, until
         [one] = await stored.tombstones(user, {1: ""})
         said = check_deletion(one.receipt or b"", one.statement, [box.identity.public])
-        assert (said.until, said.also) == (end, also)
+        assert (said.until, said.also) == (end, (*store.keeps(), *also))
         user = new_id()
 
 
@@ -435,13 +431,11 @@ async def test_a_crash_before_the_receipt_is_made_good(box: Box) -> None:
     await deletions.retain(box, Ring(ring), NOW)  # pyright: ignore[reportArgumentType]
     [one] = await stored.tombstones(user, {1: ""})
     assert one.receipt is None
-    with closing(sqlite3.connect(box.folder / "silo.db", isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM user").fetchall()
+    with postgres.reading(postgres.url_of(box.folder), 'SELECT * FROM "user"'):
         # Something is written meanwhile, so that the reader's view is an older one.
         await keep(box, new_id(), [1])
-        assert not await settle(box, ring, None)
-    assert await settle(box, ring, None)
+from tests import postgres
+from tests.appliance.company import another_device, another_person, behind, until
     [one] = await stored.tombstones(user, {1: ""})
     assert one.receipt
 

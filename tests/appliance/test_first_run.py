@@ -22,7 +22,7 @@ def usable(served: Served, device: Device, link: str) -> str:
     assert device.ask("GET", "/me").code == "not_ready"
     with behind(served) as database:
         for table in ("keyring", "user", "device", "lock", "record"):
-            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+            assert database.execute(f'SELECT count(*) FROM "{table}"').fetchone() == (0,)
     other = Device(link).set_up()
     assert other.chat("hello").end["kept"]["index"] == 1
     other.http.close()

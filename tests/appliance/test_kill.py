@@ -5,12 +5,9 @@ that every commit waits for the disk, and that a commit which did not would be f
 """
 
 import random
-import shutil
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +16,13 @@ import httpx
 import pytest
 from tortoise import connections
 
-from appliance.store import database
+from appliance.store import database as store
 from silo.crypto.channel import Request, Seen
 from silo.crypto.encoding import b32, hash_bytes, write_json
 from silo.crypto.keyring import SignedKeyring, verify_keyring
 from silo.crypto.opening import Log, OpenedRecord, Opener, core_hash, open_epochs, open_record
 from silo.errors import SiloError
+from tests import postgres
 from tests.appliance.company import OwnEngine, another_device, walk_log
 from tests.harness import Answered, Device, Served, envelope
 
@@ -164,8 +162,9 @@ def witness(device: Device) -> Witness:
 
 def whole(served: Served) -> int:
     """How many records the database has, none of them half; it must not be in use."""
-    with closing(sqlite3.connect(served.data / "silo.db")) as opened:
-        assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with postgres.behind(served.database) as opened:
+        if served.database.startswith("sqlite"):
+            assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         ((records,),) = opened.execute("SELECT count(*) FROM record")
         ((wraps,),) = opened.execute(
             'SELECT count(*) FROM wrap JOIN record ON wrap.user_id = record.user_id AND wrap."index" = record."index"'
@@ -175,7 +174,7 @@ def whole(served: Served) -> int:
     return records
 
 
-def test_kill_at_random_moments(own_engine: Callable[..., OwnEngine], tmp_path: Path) -> None:
+def test_kill_at_random_moments(own_engine: Callable[..., OwnEngine], tmp_path: Path, database: str) -> None:
     engine = own_engine("--chunks", "5")
     with ThreadPoolExecutor(SILOS) as pool:
         lives = [pool.submit(many_lives, tmp_path / f"silo{number}", engine.spec) for number in range(SILOS)]
@@ -226,42 +225,42 @@ def write_until(over: threading.Event, seen: Witness, device: Device) -> None:
 # --- the check finds a loss ---
 
 
-def last(opened: sqlite3.Connection) -> None:
+def last(opened: postgres.Database) -> None:
     """As a silo would leave it that acknowledges before the commit, or whose disk lies."""
     opened.execute('DELETE FROM wrap WHERE "index" = 6')
     opened.execute('DELETE FROM record WHERE "index" = 6')
 
 
-def middle(opened: sqlite3.Connection) -> None:
+def middle(opened: postgres.Database) -> None:
     """One in the middle, with all that belongs to it."""
     opened.execute('DELETE FROM wrap WHERE "index" = 3')
     opened.execute('DELETE FROM record WHERE "index" = 3')
 
 
-def half(opened: sqlite3.Connection) -> None:
+def half(opened: postgres.Database) -> None:
     """A record whose wrap for the vault did not come in."""
     opened.execute('DELETE FROM wrap WHERE "index" = 6 AND place = 1')
 
 
-def receipt(opened: sqlite3.Connection) -> None:
+def receipt(opened: postgres.Database) -> None:
     """A record whose receipt did not come in."""
-    opened.execute("UPDATE record SET receipt = x'' WHERE \"index\" = 6")
+    opened.execute('UPDATE record SET receipt = ? WHERE "index" = 6', (b"",))
 
 
-def bit(opened: sqlite3.Connection) -> None:
+def bit(opened: postgres.Database) -> None:
     """A core with one byte changed."""
     ((core,),) = opened.execute('SELECT core FROM record WHERE "index" = 4')
     changed = core[:-1] + bytes([core[-1] ^ 1])
     opened.execute('UPDATE record SET core = ? WHERE "index" = 4', (changed,))
 
 
-def done(opened: sqlite3.Connection) -> None:
+def done(opened: postgres.Database) -> None:
     """Marked done, and not there."""
     last(opened)
     opened.execute("UPDATE once SET state = 'done'")
 
 
-def untouched(_: sqlite3.Connection) -> None:
+def untouched(_: postgres.Database) -> None:
     """Nothing."""
 
 
@@ -281,8 +280,8 @@ def test_a_loss_is_found(
     found: dict[str, str] = {}
     for damage in (untouched, last, middle, half, receipt, bit, done):
         data = served.data.with_name(damage.__name__)
-        shutil.copytree(served.data, data)
-        with closing(sqlite3.connect(data / "silo.db")) as opened, opened:
+        postgres.copy_silo(served.data, data)
+        with postgres.behind(postgres.url_of(data)) as opened:
             damage(opened)
         again = serve(engine.spec, data=data, SILO_SHAPE="fast", TMPDIR=str(tmp_path))
         device.moved(again.url)
@@ -327,7 +326,7 @@ def test_commits_that_did_not_reach_the_disk_are_found(
 
 
 async def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
-    async with database.opened(f"sqlite://{tmp_path / 'silo.db'}"):
+    async with store.opened(f"sqlite://{tmp_path / 'silo.db'}"):
         connection = connections.get("default")
         for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)):
             _, rows = await connection.execute_query(f"PRAGMA {pragma}")

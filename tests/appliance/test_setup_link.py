@@ -2,13 +2,11 @@
 
 import json
 import secrets
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -21,6 +19,7 @@ from silo.crypto.keyring import Document, first_keyring, sign_keyring
 from silo.crypto.keys import AccountKey, AdminKey, Enrolment, Signer, recipient_of, setup_bearer
 from silo.crypto.labels import pack, unpack
 from silo.errors import MACHINE, REFUSED
+from tests import postgres
 from tests.conftest import Serve
 from tests.harness import Answered, Device, Served, clean_environment, now
 
@@ -30,7 +29,7 @@ MINUTE = 60_000
 
 def behind(served: Served, statement: str, *values: object) -> list[Any]:
     """Ask the database, or change it, behind the silo's back."""
-    with closing(sqlite3.connect(served.data / "silo.db", timeout=10)) as database, database:
+    with postgres.behind(served.database) as database:
         return database.execute(statement, values).fetchall()
 
 
@@ -48,7 +47,7 @@ def siloctl(served: Served, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=60,
-        env=clean_environment(),
+        env=clean_environment(**postgres.settings_of(served.data)),
         cwd=served.data.parent,
         stdin=subprocess.DEVNULL,
     )
@@ -144,7 +143,7 @@ def test_the_link_works_once(silo_server: Served, new_device: NewDevice) -> None
     assert (done.returncode, done.stdout) == (REFUSED, "")
     [line] = done.stderr.splitlines()
     assert "administrator already" in line
-    assert behind(silo_server, "SELECT id, name, role FROM user") == [(b32(device.user), "alice", "admin")]
+    assert behind(silo_server, 'SELECT id, name, role FROM "user"') == [(b32(device.user), "alice", "admin")]
     assert (silo_server.data / "admin.pin").read_text().strip() == b32(device.admin.public.fingerprint)
     assert second.ask("GET", "/me").code == "unknown_device"
 

@@ -8,11 +8,10 @@ import asyncio
 import os
 import secrets
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,11 @@ from silo.crypto.opening import read_place
 from silo.crypto.sealing import make_receipt, seal_record
 from silo.errors import SiloError
 from silo.messages import Message
+from tests import postgres
 from tests.appliance.company import OwnEngine, another_person, listen
 from tests.harness import Device, Served, clean_environment, no_settings, now
 
-Change = Callable[[sqlite3.Connection], None]
+Change = Callable[[postgres.Database], None]
 
 
 def quiet(_: str) -> None:
@@ -55,12 +55,22 @@ class Box:
 
     def change(self, change: Change) -> None:
         """Change the database behind the silo's back."""
-        with closing(sqlite3.connect(self.served.data / "silo.db", timeout=10)) as database, database:
+        with postgres.behind(self.served.database) as database:
             change(database)
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Which of the two databases it is."""
+        return self.served.database.startswith("sqlite")
+
+    def use(self, url: str) -> None:
+        """Put another PostgreSQL database in its place."""
+        postgres.use(self.served.data, url)
+        self.served.database = self.served.settings["SILO_DATABASE_URL"] = url
 
     def records(self) -> int:
         """How many records the database has."""
-        with closing(sqlite3.connect(self.served.data / "silo.db", timeout=10)) as database:
+        with postgres.behind(self.served.database) as database:
             return database.execute("SELECT count(*) FROM record").fetchone()[0]
 
     def restart(self) -> None:
@@ -121,7 +131,7 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+def made(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Made]:
     """A silo with four turns of alice's and two of bob's, stopped."""
     folder = tmp_path_factory.mktemp("box")
     engine = OwnEngine()
@@ -150,8 +160,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 def box(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     """A copy of it, running."""
     monkeypatch.setattr(system_keyring, "get_keyring", keyring.backends.fail.Keyring)
-    for name in ("silo", "home"):
-        shutil.copytree(made.folder / name, tmp_path / name)
+    postgres.copy_silo(made.folder / "silo", tmp_path / "silo")
+    shutil.copytree(made.folder / "home", tmp_path / "home")
     served = Served(tmp_path / "silo", made.engine, SILO_SHAPE="fast")
     home = Home(tmp_path / "home")
     copied = Box(served, home, device_of(home, "http://nowhere.invalid"), made.admin)
@@ -187,7 +197,9 @@ def test_without_a_change_all_is_well(box: Box) -> None:
 
 def test_another_account_key(box: Box) -> None:
     attacker = recipient_of(secrets.token_bytes(32))
-    box.change(lambda it: it.execute("UPDATE user SET account = ? WHERE name = 'alice'", (attacker.public,)) and None)
+    box.change(
+        lambda it: it.execute('UPDATE "user" SET account = ? WHERE role = ?', (attacker.public, "admin")) and None
+    )
     for again in (False, True):
         if again:
             box.restart()
@@ -197,11 +209,11 @@ def test_another_account_key(box: Box) -> None:
 
 
 def test_an_account_key_that_is_none(box: Box) -> None:
-    box.change(lambda it: it.execute("UPDATE user SET account = x'00' WHERE name = 'alice'") and None)
+    box.change(lambda it: it.execute('UPDATE "user" SET account = ? WHERE role = ?', (b"\0", "admin")) and None)
     assert box.refusal() == ("account_changed", "account_changed")
 
 
-def insert(database: sqlite3.Connection, version: int, signed: SignedKeyring) -> None:
+def insert(database: postgres.Database, version: int, signed: SignedKeyring) -> None:
     database.execute("DELETE FROM keyring WHERE version = ?", (version,))
     row = (version, signed.document, signed.signer, signed.signature, now())
     database.execute("INSERT INTO keyring VALUES (?, ?, ?, ?, ?)", row)
@@ -290,7 +302,7 @@ def test_records_rolled_back(box: Box) -> None:
     alice = b32(box.device.user)
     box.device.head = box.home.read().head
 
-    def roll_back(database: sqlite3.Connection) -> None:
+    def roll_back(database: postgres.Database) -> None:
         for table in ("record", "wrap"):
             database.execute(f'DELETE FROM {table} WHERE user_id = ? AND "index" >= 3', (alice,))
 
@@ -318,12 +330,18 @@ def other_silos(box: Box, tmp_path: Path) -> None:
     assert device.chat("elsewhere").end["kept"]
     device.http.close()
     other.stop()
-    shutil.copy(other.data / "silo.db", box.served.data / "silo.db")
+    if box.on_sqlite:
+        shutil.copy(other.data / "silo.db", box.served.data / "silo.db")
+    else:
+        box.use(other.database)
 
 
 def empty(box: Box, _: Path) -> None:
     """No database at all: the silo would begin anew."""
-    (box.served.data / "silo.db").unlink()
+    if box.on_sqlite:
+        (box.served.data / "silo.db").unlink()
+    else:
+        box.use(postgres.cluster().create(postgres.EMPTY))
 
 
 def rebound(box: Box, tmp_path: Path) -> None:
@@ -333,8 +351,12 @@ def rebound(box: Box, tmp_path: Path) -> None:
 
 
 def junk(box: Box, _: Path) -> None:
-    """No database."""
-    (box.served.data / "silo.db").write_bytes(os.urandom(65536))
+    """No database of ours: junk, or somebody's own."""
+    if box.on_sqlite:
+        (box.served.data / "silo.db").write_bytes(os.urandom(65536))
+    else:
+        box.use(postgres.cluster().create(postgres.EMPTY))
+        box.change(lambda it: it.execute('CREATE TABLE "record" (note text)') and None)
 
 
 @pytest.mark.parametrize("swap", [other_silos, empty, junk])
@@ -372,7 +394,7 @@ def test_another_silos_database_that_claims_to_be_ours(box: Box, tmp_path: Path)
 def siloctl(data: Path, *words: str) -> Any:
     return subprocess.run(
         [sys.executable, "-P", "-m", "appliance.siloctl", "--data", str(data), *words],
-        env=clean_environment(),
+        env=clean_environment(**postgres.settings_of(data)),
         cwd=no_settings(data.parent),
         capture_output=True,
         text=True,
@@ -394,7 +416,7 @@ class Parts:
     """(place, recipient, sealed)"""
 
 
-def take(database: sqlite3.Connection, user: str, index: int) -> Parts:
+def take(database: postgres.Database, user: str, index: int) -> Parts:
     at = (user, index)
     core, receipt = database.execute(
         'SELECT core, receipt FROM record WHERE user_id = ? AND "index" = ?', at
@@ -403,7 +425,7 @@ def take(database: sqlite3.Connection, user: str, index: int) -> Parts:
     return Parts(core, receipt, database.execute(found, at).fetchall())
 
 
-def put(database: sqlite3.Connection, user: str, index: int, parts: Parts) -> None:
+def put(database: postgres.Database, user: str, index: int, parts: Parts) -> None:
     at = (user, index)
     change = 'UPDATE record SET core = ?, receipt = ? WHERE user_id = ? AND "index" = ?'
     database.execute(change, (parts.core, parts.receipt, *at))
@@ -472,10 +494,10 @@ CHANGED: dict[str, tuple[Callable[[Parts], Parts], str]] = {
 @contextmanager
 def restored(box: Box) -> Iterator[None]:
     """Records and wraps as they were before."""
-    with closing(sqlite3.connect(box.served.data / "silo.db", timeout=10)) as database, database:
+    with postgres.behind(box.served.database) as database:
         kept = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in ("record", "wrap")}
     yield
-    with closing(sqlite3.connect(box.served.data / "silo.db", timeout=10)) as database, database:
+    with postgres.behind(box.served.database) as database:
         for name, rows in kept.items():
             database.execute(f"DELETE FROM {name}")
             database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(rows[0]))})", rows)
@@ -483,13 +505,13 @@ def restored(box: Box) -> Iterator[None]:
 
 def test_exchanged_records_are_named(box: Box) -> None:
     alice = b32(box.device.user)
-    with closing(sqlite3.connect(box.served.data / "silo.db")) as database:
-        ((bob,),) = database.execute("SELECT id FROM user WHERE name = 'bob'").fetchall()
+    with postgres.behind(box.served.database) as database:
+        ((bob,),) = database.execute('SELECT id FROM "user" WHERE role = ?', ("user",)).fetchall()
     for other, expected in (((alice, 3), OF_ONES_OWN), ((bob, 2), OF_ANOTHER)):
         found: dict[str, dict[int, str]] = {}
         for name, bend in EXCHANGED.items():
 
-            def change(database: sqlite3.Connection, bend: Bend = bend, other: tuple[str, int] = other) -> None:
+            def change(database: postgres.Database, bend: Bend = bend, other: tuple[str, int] = other) -> None:
                 one, two = bend(take(database, alice, 2), take(database, *other))
                 put(database, alice, 2, one)
                 put(database, *other, two)
@@ -505,7 +527,7 @@ def test_changed_records_are_named(box: Box) -> None:
     found: dict[str, dict[int, str]] = {}
     for name, (bend, _) in CHANGED.items():
 
-        def change(database: sqlite3.Connection, bend: Callable[[Parts], Parts] = bend) -> None:
+        def change(database: postgres.Database, bend: Callable[[Parts], Parts] = bend) -> None:
             put(database, alice, 2, bend(take(database, alice, 2)))
 
         with restored(box):
@@ -548,7 +570,7 @@ def rewritten(box: Box, first: int) -> Change:
     recipients = [box.device.account, box.home.read().keyring().vault]
     records = {one.turn.index: one.turn for one in box.history() if one.turn}
 
-    def change(database: sqlite3.Connection) -> None:
+    def change(database: postgres.Database) -> None:
         query = 'SELECT entry_hash FROM record WHERE user_id = ? AND "index" = ?'
         previous = hash_bytes(database.execute(query, (alice, first - 1)).fetchone()[0])
         for index in range(first, 5):
@@ -580,7 +602,7 @@ def test_a_past_written_anew_by_the_box_is_named(box: Box) -> None:
 def test_an_export_of_moved_records_is_named(box: Box, tmp_path: Path) -> None:
     alice = b32(box.device.user)
 
-    def change(database: sqlite3.Connection) -> None:
+    def change(database: postgres.Database) -> None:
         one, two = take(database, alice, 2), take(database, alice, 3)
         put(database, alice, 2, two)
         put(database, alice, 3, one)

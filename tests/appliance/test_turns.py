@@ -34,7 +34,7 @@ Shared = tuple[Served, Device, OwnEngine]
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def shared(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Shared]:
     """One silo for the tests that do nothing to it; each gets a person of its own there."""
     engine = OwnEngine()
     data = tmp_path_factory.mktemp("turns") / "silo"

@@ -4,10 +4,9 @@ import json
 import random
 import secrets
 import socket
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from silo.crypto.encoding import b32, b64, id_bytes, new_id, padme, unb64, write
 from silo.crypto.frames import FRAME, seal_whole, whole_size
 from silo.crypto.keys import Recipient, Signer, fingerprint, recipient_of
 from silo.crypto.sealing import NO_HASH, TurnPlace, sign_turn
+from tests import postgres
 from tests.appliance.api.forge import CANARY, ROOM, Forged, Frames, House, again, framed, padded, signed_fields
 from tests.harness import Answered, Device, Served, now
 
@@ -30,7 +30,7 @@ SALT = 1 + 1120
 
 
 @pytest.fixture(scope="module")
-def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., House]]:
+def houses(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Callable[..., House]]:
     """Starts silos that many tests share, each set up."""
     ending = ExitStack()
 
@@ -393,7 +393,7 @@ def test_devices_that_it_does_not_know(house: House) -> None:
 
 def change(house: House, statement: str, *values: object) -> None:
     """Change the database behind the silo's back."""
-    with closing(sqlite3.connect(house.served.data / "silo.db", timeout=10)) as database, database:
+    with postgres.behind(house.served.database) as database:
         database.execute(statement, values)
 
 
@@ -503,12 +503,12 @@ def test_paths_and_methods(house: House) -> None:
 
 
 def test_roles(house: House) -> None:
-    change(house, "UPDATE user SET role = 'canary7f3kq'")
+    change(house, 'UPDATE "user" SET role = ?', "canary7f3kq")
     try:
         for method, path in (("GET", "/me"), ("POST", "/chat"), ("GET", "/history"), ("GET", f"/turns/{new_id()}")):
             assert code(house.ask(method, path)) == (True, 403, "forbidden")
     finally:
-        change(house, "UPDATE user SET role = 'admin'")
+        change(house, 'UPDATE "user" SET role = ?', "admin")
 
 
 def test_inner_headers(house: House) -> None:

@@ -4,14 +4,11 @@ import errno
 import json
 import os
 import resource
-import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from silo.crypto.opening import Log, Opener, open_record
 from silo.crypto.sealing import core_hash
 from silo.errors import MACHINE, REFUSED, SETTINGS, USAGE
 from silo.files import write_private
+from tests import postgres
 from tests.appliance.powers import without_powers
 from tests.harness import Device, Served, clean_environment, envelope, no_settings
 
@@ -43,7 +41,7 @@ def siloctl(data: Path, *words: str, said: str = "", prepare: Callable[[], None]
         capture_output=True,
         text=True,
         timeout=60,
-        env=clean_environment(**settings),
+        env=clean_environment(**postgres.settings_of(data) | settings),
         cwd=no_settings(data.parent),
         input=said,
         preexec_fn=prepare,
@@ -71,7 +69,7 @@ def refused(done: Run, code: int, *words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Device]]:
+def kept(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[tuple[Served, Device]]:
     """A silo that serves, with some records; no test here changes what it has."""
     served = Served(tmp_path_factory.mktemp("silo") / "data", SILO_SHAPE="fast")
     try:
@@ -88,12 +86,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Dev
 def stopped(kept: tuple[Served, Device], tmp_path: Path) -> Path:
     """A copy of that silo's data folder, as of a silo that does not run."""
     data = tmp_path / "data"
-    shutil.copytree(kept[0].data, data, ignore=shutil.ignore_patterns("silo.db*", "engine"))
-    with (
-        closing(sqlite3.connect(kept[0].data / "silo.db")) as source,
-        closing(sqlite3.connect(data / "silo.db")) as copy,
-    ):
-        source.backup(copy)
+    postgres.copy_silo(kept[0].data, data)
     return data
 
 
@@ -150,11 +143,16 @@ def test_somebody_else_s_folder(stopped: Path) -> None:
         stopped.chmod(0o700)
 
 
-def test_settings_and_data_that_are_wrong(stopped: Path) -> None:
+def test_settings_and_data_that_are_wrong(stopped: Path, database: str) -> None:
+    file = database == "sqlite"
+    said = ("damaged", "silo.db", "backup") if file else ("database", "answer")
     refused(siloctl(stopped, "status", SILO_PORT="many"), SETTINGS, "SILO_PORT is 'many'")
-    (stopped / "silo.db").write_bytes(os.urandom(40_000))
+    if file:
+        (stopped / "silo.db").write_bytes(os.urandom(40_000))
+    else:
+        postgres.cluster().drop(postgres.url_of(stopped))
     for words in (["status"], ["setup-link"], ["export", "out"], ["migrate"]):
-        refused(siloctl(stopped, *words), MACHINE, "damaged", "silo.db", "backup")
+        refused(siloctl(stopped, *words), MACHINE, *said)
     assert not (stopped.parent / "out").exists()
 
 
@@ -186,8 +184,9 @@ def test_status_at_a_terminal(kept: tuple[Served, Device]) -> None:
 
     def at_a_terminal(*more: str) -> list[str]:
         where = str(no_settings(served.data.parent))
+        environment = clean_environment(**postgres.settings_of(served.data))
         terminal = pexpect.spawn(
-            sys.executable, [*words, *more], env=clean_environment(), cwd=where, encoding="utf-8", timeout=30
+            sys.executable, [*words, *more], env=environment, cwd=where, encoding="utf-8", timeout=30
         )
         said = terminal.read().splitlines()
         terminal.close()
@@ -332,14 +331,13 @@ def test_export_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.Mon
 
 def tables(data: Path) -> set[str]:
     """The tables of its database."""
-    with closing(sqlite3.connect(data / "silo.db")) as database:
-        return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return postgres.tables(postgres.url_of(data))
 
 
 def count(data: Path) -> int:
     """How many records it has."""
-    with closing(sqlite3.connect(data / "silo.db")) as database:
-        return database.execute("SELECT count(*) FROM record").fetchone()[0]
+    with postgres.behind(postgres.url_of(data)) as opened:
+        return opened.execute("SELECT count(*) FROM record").fetchone()[0]
 
 
 def test_migrate_not_under_a_silo_that_serves(kept: tuple[Served, Device]) -> None:

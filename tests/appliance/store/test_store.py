@@ -1,11 +1,9 @@
 """The store: migrations both ways, what the database promises of its disk, pages."""
 
 import secrets
-import sqlite3
 import sys
 import types
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,80 +12,95 @@ from tortoise import Tortoise, connections, fields
 from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.models import Model
 
-from appliance.store import database, keyrings, models, people, records
+from appliance.store import database as store
+from appliance.store import keyrings, models, people, records
 from appliance.store.rows import Entry, StoredRecord
 from silo.crypto.encoding import b32, new_id
 from silo.errors import SiloError
+from tests import postgres
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    """A database that is not there yet."""
-    return f"sqlite://{tmp_path / 'silo.db'}"
+def url(tmp_path: Path, database: str) -> str:
+    """A database that is not there yet; on PostgreSQL, an empty one."""
+    return empty(tmp_path / "silo.db", database)
+
+
+def empty(path: Path, kind: str) -> str:
+    """Another one."""
+    return f"sqlite://{path}" if kind == "sqlite" else postgres.cluster().create(postgres.EMPTY)
 
 
 @pytest.fixture
 async def opened(url: str) -> AsyncIterator[None]:
     """It is open and up to date."""
-    async with database.opened(url):
+    async with store.opened(url):
         yield
 
 
 def schema(url: str) -> set[tuple[str, str]]:
-    """(name, SQL) of everything in it, but for what SQLite and the migrations keep for themselves."""
-    with closing(sqlite3.connect(url.removeprefix("sqlite://"))) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    """(name, SQL or what else tells it) of everything in it, but for what the database and the migrations keep."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    if not url.startswith("sqlite"):
+        query = """
+            SELECT table_name, concat_ws(' ', column_name, data_type, character_maximum_length, is_nullable)
+            FROM information_schema.columns WHERE table_schema = 'public'
+            UNION SELECT tablename, '' FROM pg_tables WHERE schemaname = 'public'
+            UNION SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'
+        """
+    with postgres.behind(url) as opened:
+        rows = opened.execute(query).fetchall()
     return {(name, sql) for name, sql in rows if name not in ("sqlite_sequence", "tortoise_migrations")}
 
 
 # --- migrations ---
 
 
-async def test_migrations_go_both_ways(url: str, tmp_path: Path) -> None:
-    applied = await database.migrate(url)
-    assert applied == sorted(path.stem for path in Path(database.__file__).parent.glob("migrations/0*.py"))
+async def test_migrations_go_both_ways(url: str, tmp_path: Path, database: str) -> None:
+    applied = await store.migrate(url)
+    assert applied == sorted(path.stem for path in Path(store.__file__).parent.glob("migrations/0*.py"))
     fresh = schema(url)
     tables = {name for name, _ in fresh}
     assert {"keyring", "user", "device", "lock", "manifest", "rotation", "directory"} <= tables
     assert {"record", "wrap", "once", "setup", "silo"} <= tables
-    assert await database.migrate(url, "zero") == []
+    assert await store.migrate(url, "zero") == []
     assert schema(url) == set()
-    assert await database.migrate(url, applied[-1]) == applied
+    assert await store.migrate(url, applied[-1]) == applied
     assert schema(url) == fresh
     # Each step by itself, from the newest to the first and back.
     for name in reversed(applied):
-        assert (await database.migrate(url, name))[-1] == name
-    assert await database.migrate(url) == applied
+        assert (await store.migrate(url, name))[-1] == name
+    assert await store.migrate(url) == applied
     assert schema(url) == fresh
-    other = f"sqlite://{tmp_path / 'other.db'}"
-    async with database.opened(other):
+    other = empty(tmp_path / "other.db", database)
+    async with store.opened(other):
         pass
     assert schema(other) == fresh
 
 
 async def test_going_to_where_it_is_changes_nothing(url: str) -> None:
-    async with database.opened(url):
+    async with store.opened(url):
         await people.bind_silo("a" * 26, 1)
-    await database.migrate(url)
-    async with database.opened(url):
+    await store.migrate(url)
+    async with store.opened(url):
         assert await people.bound_silo() == "a" * 26
 
 
 async def test_migrations_that_do_not_exist(url: str) -> None:
     with pytest.raises(SiloError) as caught:
-        await database.migrate(url, "0999_later")
+        await store.migrate(url, "0999_later")
     assert caught.value.code == "bad_file"
-    await database.migrate(url)
-    with closing(sqlite3.connect(url.removeprefix("sqlite://"))) as connection, connection:
-        connection.execute(
+    await store.migrate(url)
+    with postgres.behind(url) as opened:
+        opened.execute(
             "INSERT INTO tortoise_migrations (app, name, applied_at) VALUES ('store', '0999_later', '2027-01-01')"
         )
     for target in (None, "zero"):
         with pytest.raises(SiloError) as caught:
-            await database.migrate(url, target)
+            await store.migrate(url, target)
         assert (caught.value.code, caught.value.detail) == ("newer_database", "0999_later")
     with pytest.raises(SiloError) as caught:
-        async with database.opened(url):
+        async with store.opened(url):
             pass
     assert caught.value.code == "newer_database"
 
@@ -100,8 +113,8 @@ class Later(Model):
 
 async def changes(url: str, *modules: str) -> int:
     """How many migrations `tortoise makemigrations` would write for the models of these modules."""
-    config = database.tortoise_config(url)
-    config["apps"][database.APP]["models"] = list(modules)
+    config = store.tortoise_config(url)
+    config["apps"][store.APP]["models"] = list(modules)
     await Tortoise.init(config=config)
     try:
         assert Tortoise.apps
@@ -111,7 +124,7 @@ async def changes(url: str, *modules: str) -> int:
 
 
 async def test_models_and_migrations_agree(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    [ours] = database.tortoise_config(url)["apps"][database.APP]["models"]
+    [ours] = store.tortoise_config(url)["apps"][store.APP]["models"]
     assert await changes(url, ours) == 0
     # It would find something.
     later = types.ModuleType("later")
@@ -145,7 +158,7 @@ def holds(folder: Path, text: str) -> bool:
 async def test_what_is_deleted_is_overwritten(url: str, size: int) -> None:
     canary = secrets.token_hex(16)
     path = Path(url.removeprefix("sqlite://"))
-    async with database.opened(url):
+    async with store.opened(url):
         await models.Lock.create(id="l", user_id="u", kind="k", document=canary * (size // 32))
         await connections.get("default").execute_query("PRAGMA wal_checkpoint(TRUNCATE)")
         assert holds(path.parent, canary)
@@ -159,7 +172,7 @@ async def test_a_database_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "silo.db").write_bytes(secrets.token_bytes(40_000))
     (tmp_path / "folder").mkdir()
     for name, code in (("silo.db", "data_damaged"), ("folder", "data_unwritable"), ("no/silo.db", "data_unwritable")):
-        for work in (database.migrate, read):
+        for work in (store.migrate, read):
             with pytest.raises(SiloError) as caught:
                 await work(f"sqlite://{tmp_path / name}")
             assert caught.value.code == code
@@ -168,7 +181,7 @@ async def test_a_database_that_is_none(tmp_path: Path) -> None:
 
 async def read(url: str) -> None:
     """Open it and ask it something."""
-    async with database.opened(url):
+    async with store.opened(url):
         await people.users()
 
 

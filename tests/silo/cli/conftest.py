@@ -105,7 +105,7 @@ def to_its_end(child: pexpect.spawn) -> str:
 
 
 @pytest.fixture(scope="package")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Served]:
     """One silo for all tests that do not change it for others."""
     one = Served(tmp_path_factory.mktemp("served") / "data", SILO_SHAPE="fast")
     one.start()
