@@ -6,6 +6,7 @@ a kill -9 of the test run. Its settings are PostgreSQL's own, `fsync` among them
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -37,6 +38,7 @@ ONLY_SQLITE = {
     "tests/appliance/test_swapped_database.py::test_files_exchanged": "there is no file to exchange",
     "tests/appliance/test_kill.py::test_commits_that_did_not_reach_the_disk_are_found": "cuts SQLite's log",
     "tests/appliance/siloctl/test_siloctl.py::test_an_export_": "the file that it writes is the same",
+    "tests/appliance/test_sealed_at_rest.py::test_a_crash_leaves": "about the processes",
     "tests/appliance/store/test_store.py::test_what_the_connection_promises": "SQLite's settings; PostgreSQL's: "
     "tests/appliance/store/test_postgresql.py",
     "tests/appliance/store/test_store.py::test_what_is_deleted_is_overwritten": "SQLite's file; PostgreSQL's: "
@@ -188,6 +190,9 @@ class _Behind:
 
 
 def _numbered(query: str) -> str:
+    """SQLite's words as PostgreSQL's: places, bytes, and a table that has a reserved name."""
+    query = re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'::bytea", query)
+    query = re.sub(r"\b(FROM|INTO|UPDATE|JOIN) user\b", r'\1 "user"', query)
     first, *parts = query.split("?")
     return first + "".join(f"${at}{part}" for at, part in enumerate(parts, 1))
 
@@ -298,6 +303,17 @@ def files(url: str) -> list[Path]:
     name = url.rpartition("/")[2]
     ((oid,),) = server.execute(url, "SELECT oid FROM pg_database WHERE datname = $1", name)
     return sorted(path for path in (server.folder / "base" / str(oid)).rglob("*") if path.is_file())
+
+
+def traces(url: str, since: float) -> dict[str, bytes]:
+    """What PostgreSQL has on the disk of this database and of its log, and wrote after `since` (seconds)."""
+    server = cluster()
+    every = [*files(url), *(server.folder / "pg_wal").iterdir(), server.folder.parent / "log"]
+    return {
+        str(path.relative_to(server.folder if path.is_relative_to(server.folder) else server.folder.parent)): data
+        for path in every
+        if path.is_file() and path.stat().st_mtime >= since and (data := path.read_bytes().rstrip(b"\0"))
+    }
 
 
 @contextmanager

@@ -5,12 +5,11 @@ import binascii
 import json
 import os
 import re
-import sqlite3
 import stat
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from silo.crypto.locks import Lock
 from silo.crypto.opening import Envelope, Opener, core_hash, open_core, open_epochs
 from silo.crypto.sealing import HEADER_SIZE, head_hash
 from silo.errors import SiloError
+from tests import postgres
 
 Material = dict[str, bytes]
 """Where it was found -> the bytes."""
@@ -144,13 +144,13 @@ SEALED, PUBLIC = 1168, 1216
 """Bytes of a wrap, and of a public key."""
 
 
-def candidates(material: Material, database: Path) -> set[bytes]:
+def candidates(material: Material, database: str) -> set[bytes]:
     """Every 32 bytes that could be a key: in every spelling that the box uses, and all that lie side by side in its
-    small files and in the fields of its database that are not sealed or public keys."""
+    small files and in the fields of its database (a URL) that are not sealed or public keys."""
     texts = list(material.values())
     small = [data for data in texts if len(data) < 2**10]
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
-        names = [name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    names = postgres.tables(database)
+    with postgres.behind(database) as opened:
         for name in names:
             for row in opened.execute(f'SELECT * FROM "{name}"'):
                 fields = [value.encode() if isinstance(value, str) else value for value in row]

@@ -1,9 +1,7 @@
 """What a silo keeps of an account key, handed out and opened (SPEC 6.2, 8.8, 9)."""
 
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -16,6 +14,7 @@ from silo.crypto.locks import Lock, device_secret, read_manifest
 from silo.crypto.rotation import Rotation, Vouched, follow, make_rotation, next_locks
 from silo.crypto.unlocking import open_lock
 from silo.messages import Locks
+from tests import postgres
 from tests.appliance.company import another_person
 from tests.harness import Device, Served, clean_environment
 
@@ -35,7 +34,7 @@ def rotate(served: Served, device: Device) -> AccountKey:
     enrolled = Vouched(own["statement"], own["signature"], own["vouch"])
     rotation = make_rotation(old, new, device.signer, enrolled, before.version + 1, device.silo, device.user, 5)
     user = b32(device.user)
-    with closing(sqlite3.connect(served.data / "silo.db", timeout=10)) as database, database:
+    with postgres.behind(served.database) as database:
         for one in resealed:
             (document,) = database.execute("SELECT document FROM lock WHERE id = ?", (one.id,)).fetchone()
             lock = msgspec.structs.replace(msgspec.json.decode(document, type=Lock), sealed=one.sealed)
@@ -92,7 +91,8 @@ def test_an_export_says_whose_account_it_is(silo_server: Served, device: Device)
     new = rotate(silo_server, device)
     out = silo_server.data.parent / "of.export"
     command = [sys.executable, "-P", "-m", "appliance.siloctl", "--data", str(silo_server.data), "export", str(out)]
-    subprocess.run(command, env=clean_environment(), cwd=out.parent, capture_output=True, timeout=60, check=True)
+    environment = clean_environment(**postgres.settings_of(silo_server.data))
+    subprocess.run(command, env=environment, cwd=out.parent, capture_output=True, timeout=60, check=True)
     lines = [msgspec.json.decode(line) for line in out.read_bytes().splitlines()]
     found: dict[str, list[dict[str, Any]]] = {}
     for line in lines:

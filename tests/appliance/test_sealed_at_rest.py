@@ -27,6 +27,7 @@ from silo.crypto.keys import Signer
 from silo.crypto.locks import Lock, lock_salt, stretch
 from silo.crypto.opening import Opener, core_hash, open_core, open_epochs, open_record, open_sealed
 from silo.crypto.sealing import HEADER_SIZE, frame_key, head_hash
+from tests import postgres
 from tests.appliance.company import Listening, behind, turn_body, until
 from tests.appliance.seizure import (
     Loot,
@@ -70,7 +71,8 @@ class Chatted:
     @property
     def environment(self) -> dict[str, str]:
         """All that its programs write anywhere is meant to come under one folder."""
-        return clean_environment(TMPDIR=str(self.root / "tmp"), HOME=str(self.root))
+        own = {"TMPDIR": str(self.root / "tmp"), "HOME": str(self.root)}
+        return clean_environment(**own, **postgres.settings_of(self.served.data))
 
     def seeds(self) -> list[bytes]:
         """The keys that it never had."""
@@ -88,6 +90,10 @@ class Chatted:
         running = self.served.process is not None
         material = gather(self.root, self.served.pid if running else None, self.since)
         material["siloctl"] = done.stdout + done.stderr
+        if not self.served.database.startswith("sqlite"):
+            found = postgres.traces(self.served.database, self.since)
+            assert any("pg_wal" in name for name in found)
+            material |= found
         assert f"{moment}.export" in material
         assert not running or any(where.endswith("arguments") for where in material)
         assert search(material, self.words) == set(), moment
@@ -133,7 +139,7 @@ def epoch_seed(device: Device, keyring: Keyring) -> bytes:
 
 
 @pytest.fixture(params=["llama", "fake"])
-def chatted(request: pytest.FixtureRequest, tmp_path: Path, new_device: NewDevice) -> Iterator[Chatted]:
+def chatted(request: pytest.FixtureRequest, tmp_path: Path, new_device: NewDevice, database: str) -> Iterator[Chatted]:
     """A silo with the real small model, and one whose model echoes."""
     root = tmp_path / "box"
     (root / "tmp").mkdir(parents=True)
@@ -189,7 +195,7 @@ def nothing_opens(box: Chatted) -> None:
     device = box.device
     loot = Loot(*taken(box), device.silo, device.admin.public.fingerprint)
     assert len(loot.records) >= 4
-    found = candidates(box.material, box.served.data / "silo.db")
+    found = candidates(box.material, box.served.database)
     lines = (box.served.data / "identity.key").read_text().splitlines()
     identity = next(line.split()[1] for line in lines if line.startswith("secret "))
     [own] = [one for one in found if b32(one) == identity]
@@ -220,7 +226,7 @@ def nothing_opens(box: Chatted) -> None:
             key.hex().encode(),
             b"in " + key,
         ):
-            assert key in candidates({"a note": note}, box.served.data / "silo.db")
+            assert key in candidates({"a note": note}, box.served.database)
     assert loot.forced_with(device.account_seed)
     assert loot.forced_with(box.epoch)
 
@@ -266,6 +272,7 @@ def the_search_finds(box: Chatted, control: Path) -> None:
         path.unlink()
     database = sqlite3.connect(control / "silo/silo.db")
     with closing(database):
+        database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA secure_delete = OFF")
         database.execute("CREATE TABLE note (text)")
         database.execute("INSERT INTO note VALUES (?)", (f"{free} " * 3000,))
@@ -286,6 +293,16 @@ def the_search_finds(box: Chatted, control: Path) -> None:
         (control / "tmp/deep/er/.cache").write_text(plant("tmp/deep/er/.cache"))
         found = search(gather(control), [word for _, word, _ in planted])
     assert planted <= found
+    if not box.served.database.startswith("sqlite"):
+        # In a row, and in the pages of what was deleted.
+        row, gone = canary(), canary()
+        with postgres.behind(box.served.database) as opened:
+            opened.execute("CREATE TABLE note (text varchar)")
+            opened.executemany("INSERT INTO note VALUES (?)", [(row,), (gone,)])
+            opened.execute("DELETE FROM note WHERE text = ?", (gone,))
+        places = search(postgres.traces(box.served.database, box.since), [row, gone])
+        for word in (row, gone):
+            assert {name.split("/")[0] for name, found, _ in places if found == word} == {"base", "pg_wal"}
     # In arguments, environment and a file that was deleted while it is open.
     argument, variable, deleted = canary(), canary(), canary()
     program = (

@@ -1,14 +1,13 @@
 """A silo that was restored with its spare identity (SPEC 8.7)."""
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 
 import msgspec
 
 from silo.crypto.encoding import b32
 from silo.crypto.keyring import Keyring, SignedKeyring, sign_keyring, verify_keyring
 from silo.crypto.keys import Signer, fingerprint
+from tests import postgres
 from tests.conftest import Serve
 from tests.harness import Device, Served
 
@@ -17,7 +16,7 @@ NewDevice = Callable[[str], Device]
 
 def in_force(served: Served, device: Device) -> Keyring:
     """The first keyring, from the database."""
-    with closing(sqlite3.connect(served.data / "silo.db")) as database:
+    with postgres.behind(served.database) as database:
         (row,) = database.execute("SELECT document, signer, signature FROM keyring").fetchall()
     return verify_keyring(SignedKeyring(*row), device.silo, device.admin.public.fingerprint)
 
@@ -29,7 +28,7 @@ def certify(served: Served, device: Device, spare: Signer) -> None:
     signed = sign_keyring(device.admin, document)
     device.keyring = verify_keyring(signed, device.silo, device.admin.public.fingerprint, before).seen
     row = (2, signed.document, signed.signer, signed.signature, document.time)
-    with closing(sqlite3.connect(served.data / "silo.db")) as database, database:
+    with postgres.behind(served.database) as database:
         database.execute("INSERT INTO keyring VALUES (?, ?, ?, ?, ?)", row)
 
 
