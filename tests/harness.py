@@ -93,6 +93,11 @@ class Served:
         return self
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What the verbs of the box are run with: they have to find its database."""
+        return clean_environment(**postgres.settings_of(self.data))
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         return self.link.partition("/#")[0]

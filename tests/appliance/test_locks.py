@@ -16,7 +16,7 @@ from silo.crypto.unlocking import open_lock
 from silo.messages import Locks
 from tests import postgres
 from tests.appliance.company import another_person
-from tests.harness import Device, Served, clean_environment
+from tests.harness import Device, Served
 
 
 def locks(device: Device) -> Locks:
@@ -91,8 +91,7 @@ def test_an_export_says_whose_account_it_is(silo_server: Served, device: Device)
     new = rotate(silo_server, device)
     out = silo_server.data.parent / "of.export"
     command = [sys.executable, "-P", "-m", "appliance.siloctl", "--data", str(silo_server.data), "export", str(out)]
-    environment = clean_environment(**postgres.settings_of(silo_server.data))
-    subprocess.run(command, env=environment, cwd=out.parent, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, env=silo_server.environment, cwd=out.parent, capture_output=True, timeout=60, check=True)
     lines = [msgspec.json.decode(line) for line in out.read_bytes().splitlines()]
     found: dict[str, list[dict[str, Any]]] = {}
     for line in lines:

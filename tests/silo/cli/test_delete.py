@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Served, clean_environment
+from tests.harness import Served
 from tests.silo.cli.conftest import Cli, to_its_end
 
 
@@ -138,7 +138,7 @@ def test_recover_knows_what_was_deleted(silo: Cli, served: Served, tmp_path: Pat
     assert silo("delete", gone["turn"], "--yes").code == 0
     out = tmp_path / "silo.export"
     command = [sys.executable, "-m", "appliance.siloctl", "--data", str(served.data), "export", str(out)]
-    subprocess.run(command, check=True, capture_output=True, env=clean_environment())
+    subprocess.run(command, check=True, capture_output=True, env=served.environment)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["index"] for line in lines if line["type"] in ("record", "tombstone")] == [
         *range(1, gone["index"] + 1)

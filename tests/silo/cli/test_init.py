@@ -13,7 +13,7 @@ from silo.crypto.encoding import b64
 from silo.crypto.keyfile import write_admin_key
 from silo.crypto.keys import AdminKey
 from silo.errors import SiloError
-from tests.harness import Served, clean_environment
+from tests.harness import Served
 from tests.silo.cli.conftest import PASSWORD, Cli, to_its_end
 
 
@@ -146,7 +146,7 @@ def test_links_that_are_none(stranger: Cli):
 
 def test_a_void_link_is_found_before_anything_is_asked(silo_server: Served, stranger: Cli):
     words = [sys.executable, "-m", "appliance.siloctl", "--data", str(silo_server.data), "setup-link"]
-    subprocess.run(words, check=True, capture_output=True, env=clean_environment())
+    subprocess.run(words, check=True, capture_output=True, env=silo_server.environment)
     child = stranger.typed("init", silo_server.link)
     assert "this setup link is not valid" in to_its_end(child)
     assert "?" not in str(child.before)

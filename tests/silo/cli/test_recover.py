@@ -11,7 +11,7 @@ import pytest
 from silo.crypto.encoding import b64, new_id, unb64
 from silo.crypto.keyfile import write_admin_key
 from silo.crypto.keys import AdminKey
-from tests.harness import Served, clean_environment
+from tests.harness import Served
 from tests.silo.cli.conftest import Cli, Ended, to_its_end
 
 Lines = list[dict[str, Any]]
@@ -27,7 +27,7 @@ def exported(served: Served, set_up: Cli, tmp_path_factory: pytest.TempPathFacto
         [sys.executable, "-m", "appliance.siloctl", "--data", str(served.data), "export", str(path)],
         check=True,
         capture_output=True,
-        env=clean_environment(),
+        env=served.environment,
     )
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -16,7 +16,7 @@ from silo.cli.main import cli
 from silo.client.home import Home
 from silo.crypto.encoding import b32, b64, hash_bytes
 from silo.crypto.keys import fingerprint, recipient_of, spoken
-from tests.harness import Served, clean_environment, no_settings
+from tests.harness import Served, no_settings
 from tests.silo.cli.conftest import Cli, Ended, to_its_end
 from tests.silo.liar import Liar
 
@@ -184,7 +184,7 @@ def export(served: Served, silo: Cli, tmp_path: Path) -> Path:
         [sys.executable, "-m", "appliance.siloctl", "--data", str(served.data), "export", str(path)],
         check=True,
         capture_output=True,
-        env=clean_environment(),
+        env=served.environment,
     )
     return path
 
