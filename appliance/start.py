@@ -177,7 +177,7 @@ async def beat(silo: Silo) -> None:
     while True:
         await asyncio.sleep(hosts.EVERY)
         turns = {turn for _, turn in silo.turns}
-        await tried(hosts.beat(silo.host))
+        silo.cut_off = not await tried(hosts.beat(silo.host))
         await tried(once.give_up(silo.host, turns, silo.now() - MARGIN))
 
 
@@ -197,12 +197,14 @@ async def leave(silo: Silo) -> None:
     await tried(hosts.leave(silo.host))
 
 
-async def tried(work: Awaitable[None]) -> None:
-    """Do what can as well be done the next time."""
+async def tried(work: Awaitable[None]) -> bool:
+    """Do what can as well be done the next time; whether it was done."""
     try:
         await work
     except Exception as error:
         log.logger().error("the database did not take it", kind=type(error).__name__)
+        return False
+    return True
 
 
 async def announce(config: Config, box: Box, quiet: bool) -> None:

@@ -17,6 +17,7 @@ from appliance.config import Config
 from appliance.engine import Engine
 from appliance.log import logger
 from silo.crypto.encoding import hash_bytes, write_json
+from silo.errors import SiloError
 
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
@@ -95,7 +96,10 @@ async def keys(request: Request) -> HTTPResponse:
 async def health(request: Request) -> HTTPResponse:
     """`GET /silo/health`"""
     silo: Silo = request.app.ctx.silo
-    ready = silo.engine.ready and await silo.trust.ready()
+    try:
+        ready = silo.engine.ready and not silo.cut_off and await silo.trust.ready()
+    except SiloError:
+        ready = False
     return raw(write_json({"live": True, "ready": ready}), content_type="application/json", headers=door.HEADERS)
 
 

@@ -44,6 +44,8 @@ class Silo:
         self.keys = TransportKeys(box, now, config.key_letters)
         self.host = new_id()
         """This process, in the table of requests that run once."""
+        self.cut_off = False
+        """Whether the database was away when it was last looked for."""
         self.sources = Sources(config.trusted_proxies)
         self.buckets = Buckets(config.door_rate, max(400, 2 * config.door_rate), time.monotonic)
         self.setup_throttle = Throttle(time.monotonic)
