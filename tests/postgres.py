@@ -43,6 +43,7 @@ ONLY_SQLITE = {
     "tests/appliance/store/test_postgresql.py",
     "tests/appliance/store/test_store.py::test_what_is_deleted_is_overwritten": "SQLite's file; PostgreSQL's: "
     "tests/appliance/store/test_postgresql.py",
+    "tests/silo/cli/test_prompt.py": "what a terminal shows; its silo is asked what the other tests of cli ask",
     "tests/appliance/api/test_stalled.py": "the connection, before anything is looked up",
 }
 """Tests that start a silo and yet run on SQLite alone -> why. By the beginning of their names."""

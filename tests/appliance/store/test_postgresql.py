@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from tortoise import connections
 
@@ -19,9 +21,9 @@ from appliance.store.rows import Conflict, Entry, StoredRecord
 from silo.crypto.encoding import b32, new_id
 from silo.errors import SiloError
 from tests import postgres
-from tests.appliance.company import Listening, OwnEngine
+from tests.appliance.company import Listening, OwnEngine, until
 from tests.conftest import Serve
-from tests.harness import Device, Served
+from tests.harness import ROOT, Device, Served
 
 NewDevice = Callable[[str], Device]
 SECOND = 1000
@@ -132,6 +134,11 @@ def test_a_start_without_it_is_one_line(url: str, tmp_path: Path, name: str) -> 
     assert (urlsplit(url).password or "") not in said
 
 
+def health(served: Served) -> dict[str, bool]:
+    """What `GET /silo/health` says."""
+    return httpx.get(f"{served.url}/silo/health", trust_env=False).json()
+
+
 def test_away_and_back_while_it_serves(
     serve: Serve, new_device: NewDevice, own_engine: Callable[..., OwnEngine], url: str, road: Road, tmp_path: Path
 ) -> None:
@@ -148,7 +155,13 @@ def test_away_and_back_while_it_serves(
         # More often than there are connections in its pool: none may stay behind.
         for _ in range(25):
             assert device.ask("GET", "/me").code == "storage_away"
+        if round_ == 0:
+            # A balancer is told, too.
+            until(lambda: not health(served)["ready"], 10)
+            assert health(served)["live"]
         road.open()
+        if round_ == 0:
+            until(lambda: health(served)["ready"], 10)
         assert device.ask("GET", "/me").status == 200
         assert device.chat("after").end["kept"]["index"] == 2 + round_
     assert served.log.read_text().count("Traceback") == 0
@@ -200,6 +213,25 @@ def test_a_commit_whose_answer_is_lost_is_no_failure(
         kept.append(end["kept"]["index"])
     assert kept == list(range(1, 25))
     assert [record.place.index for record in device.history()] == kept
+
+
+# --- the test run's own cluster ---
+
+
+def test_a_killed_test_run_leaves_nothing(cluster: postgres.Cluster) -> None:
+    program = (
+        "import sys, time; from tests import postgres; cluster = postgres.Cluster(); "
+        "print(cluster.folder.parent, cluster.port, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        folder, port = run.stdout.readline().split()
+        assert (Path(folder) / "data").is_dir()
+        run.kill()
+    until(lambda: not Path(folder).exists(), 30)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(port)))
 
 
 # --- transactions ---
