@@ -25,6 +25,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.2, 10.0, 30.0  # seconds; one that liv
 _GRACE = 3.0  # seconds between asking to end and ending
 
 
+def _too_long(path: Path) -> bool:
+    return len(os.fsencode(path)) > _LONGEST_PATH
+
+
 class Spawned(Attached):
     """An Engine of kind `llama` or `fake` in a process of its own.
 
@@ -50,7 +54,7 @@ class Spawned(Attached):
         flags: tuple[str, ...] = (),
     ) -> None:
         self._folder = folder.absolute()
-        if len(os.fsencode(self._folder / "engine.sock")) > _LONGEST_PATH:
+        if _too_long(self._folder / "engine.sock"):
             mark = hashlib.sha256(b"%d %b" % (os.getuid(), os.fsencode(self._folder))).hexdigest()[:16]
             self._folder = Path(tempfile.gettempdir(), f"silo-engine-{mark}")
         self._socket = self._folder / "engine.sock"
@@ -146,6 +150,8 @@ class Spawned(Attached):
 
     def _own_folder(self) -> None:
         """Make the folder, or take one that is ours, and see that no stale socket lies in it."""
+        if _too_long(self._socket):
+            raise SiloError("engine_down", f"no socket's path can be as long as {self._socket}; give a shorter TMPDIR")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._folder.is_symlink() or self._folder.stat().st_uid != os.getuid():

@@ -11,8 +11,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,6 +82,13 @@ class Start:
 def start(tmp_path: Path) -> Start:
     """A start in a folder of its own."""
     return Start(no_settings(tmp_path))
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder in which a socket fits; pytest's own may lie too deep."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
@@ -484,10 +492,10 @@ def test_kill_9_takes_the_engine_along(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("name", ["silo", "long" * 30])
-def test_the_next_start_clears_up_after_kill_9(serve: Serve, tmp_path: Path, name: str) -> None:
-    temporary = tmp_path / "tmp"
+def test_the_next_start_clears_up_after_kill_9(serve: Serve, short: Path, name: str) -> None:
+    temporary = short / "tmp"
     temporary.mkdir()
-    served = serve(data=tmp_path / name, TMPDIR=str(temporary))
+    served = serve(data=short / name, TMPDIR=str(temporary))
     _, folder = engine_of(served)
     # In the data folder, unless no socket's path can be that long.
     assert folder.parent == (served.data if name == "silo" else temporary)

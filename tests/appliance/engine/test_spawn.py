@@ -18,9 +18,13 @@ from silo.errors import SiloError
 CANARY = "canary-quagga-umbrella"
 
 
+def processes(folder: Path) -> list[psutil.Process]:
+    """The processes that serve a socket in `folder`; the test run has children of other kinds too."""
+    return [each for each in psutil.Process().children() if str(folder / "engine.sock") in each.cmdline()]
+
+
 def the_process(folder: Path) -> psutil.Process:
-    """The one process that serves a socket in `folder`."""
-    (process,) = [each for each in psutil.Process().children() if str(folder / "engine.sock") in each.cmdline()]
+    (process,) = processes(folder)
     return process
 
 
@@ -160,6 +164,15 @@ async def test_a_path_too_long_for_a_socket_is_no_trouble(make_rig, tmp_path):
     assert not folder.exists()
 
 
+async def test_a_temporary_folder_too_long_for_a_socket_is_named(tmp_path, monkeypatch):
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    with pytest.raises(SiloError, match=r"no socket's path can be as long as .* a shorter TMPDIR") as caught:
+        await Spawned("fake", None, long).start()
+    assert caught.value.code == "engine_down"
+
+
 async def test_the_folder_is_closed_to_others_even_if_it_was_open(tmp_path):
     folder = tmp_path / "e"
     folder.mkdir(mode=0o755)
@@ -224,7 +237,7 @@ async def test_a_broken_model_file_is_named_with_its_fault(make, fault, tmp_path
     assert caught.value.code == "model_broken"
     assert caught.value.detail == f"{path}: {fault}"
     assert not engine.ready
-    assert not psutil.Process().children()
+    assert not processes(tmp_path / "e")
     assert not (tmp_path / "e").exists()
 
 
@@ -245,7 +258,7 @@ async def test_start_gives_up_when_nothing_answers(tmp_path, monkeypatch):
     with pytest.raises(SiloError) as caught:
         await engine.start()
     assert caught.value.code == "engine_down"
-    assert not psutil.Process().children()
+    assert not processes(tmp_path / "e")
 
 
 async def test_start_may_be_cancelled(tmp_path):
@@ -255,7 +268,7 @@ async def test_start_may_be_cancelled(tmp_path):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not psutil.Process().children()
+    assert not processes(tmp_path / "e")
 
 
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path):
