@@ -203,15 +203,21 @@ class LateWorld(World):
 
     def __init__(self, folder: Path) -> None:
         self.ahead = folder / "ahead"
-        self.ahead.write_text("0")
+        self._set(0)
         super().__init__(folder, program=("-m", "tests.middleman.late"), SILO_TEST_AHEAD=str(self.ahead))
 
     def now(self) -> int:
         return now() + int(self.ahead.read_text())
 
+    def _set(self, milliseconds: int) -> None:
+        # In one step: the silo reads it at any moment.
+        new = self.ahead.with_suffix(".new")
+        new.write_text(str(milliseconds))
+        new.replace(self.ahead)
+
     async def wait(self, minutes: int) -> None:
         """Let so much time pass for everybody, and the silo forget what is old."""
-        self.ahead.write_text(str(int(self.ahead.read_text()) + minutes * MINUTE))
+        self._set(int(self.ahead.read_text()) + minutes * MINUTE)
         await asyncio.sleep(0.4)
 
 
