@@ -41,10 +41,10 @@ def check_clock(time: int, now: int) -> None:
 
 async def authenticate(opened: OpenedRequest, devices: Devices) -> Caller:
     """The device that signed this request, and its account. Raises SiloError `unknown_device`, `forged`."""
-    device = await people.device(b32(opened.device)) if opened.has_device else None
-    account = await people.user(device.user) if device else None
-    if device is None or account is None or device.revoked is not None:
+    found = await people.caller(b32(opened.device)) if opened.has_device else None
+    if found is None or found[0].revoked is not None:
         raise SiloError("unknown_device")
+    device, account = found
     opened.check_signature(device.sign)
     named = opened.header.account
     if not await devices.holds(account, device, hash_bytes(named) if named else None):

@@ -17,12 +17,14 @@ class Trust:
 
     def __init__(self, box: Box) -> None:
         self._box = box
+        self._ready = False
         self._row: StoredKeyring | None = None
         self._accepted: list[Keyring] = []
 
     async def ready(self) -> bool:
-        """Whether first run is over; what there is need not be a keyring to trust."""
-        return self._box.pin() is not None or await keyrings.newest() is not None
+        """Whether first run is over, which it is for good; what there is need not be a keyring to trust."""
+        self._ready = self._ready or self._box.pin() is not None or await keyrings.newest() is not None
+        return self._ready
 
     async def keyring(self) -> Keyring:
         """The highest keyring, verified. Raises SiloError `not_ready` before version 1, `keyring_broken`."""

@@ -1,6 +1,7 @@
 """Every keyring version that was accepted. Whether one may be trusted is decided elsewhere, from the pin."""
 
 from appliance.store import models
+from appliance.store.dialect import ask
 from appliance.store.rows import StoredKeyring
 
 _MOST = 2**31 - 1
@@ -20,5 +21,6 @@ async def first() -> StoredKeyring | None:
 
 async def newest() -> StoredKeyring | None:
     """The highest version."""
-    row = await models.Keyring.all().order_by("-version").first()
-    return StoredKeyring(row.version, row.document, row.signer, row.signature) if row else None
+    for row in await ask("SELECT version, document, signer, signature FROM keyring ORDER BY version DESC LIMIT 1"):
+        return StoredKeyring(**row)
+    return None

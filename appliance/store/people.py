@@ -4,9 +4,15 @@ from tortoise.exceptions import IntegrityError, OperationalError
 
 from appliance.store import models
 from appliance.store.database import whole
-from appliance.store.dialect import alone
+from appliance.store.dialect import alone, ask
 from appliance.store.rows import Account, Conflict, EnrolledDevice, FirstRun, StoredLock, StoredManifest
 from silo.errors import SiloError
+
+_CALLER = """
+    SELECT device.user_id, device.sign, device.statement, device.signature, device.vouch, device.time, device.revoked,
+        account.name, account.role, account.account, account.sign AS account_sign, account.time AS account_time
+    FROM device JOIN "user" AS account ON account.id = device.user_id
+    WHERE device.id = $1"""
 
 
 def _account(row: models.User) -> Account:
@@ -37,10 +43,23 @@ async def users() -> list[Account]:
     return [_account(row) for row in await models.User.all().order_by("time", "id")]
 
 
-async def device(device_id: str) -> EnrolledDevice | None:
-    """The device with that id, revoked or not."""
-    row = await models.Device.get_or_none(id=device_id)
-    return _device(row) if row else None
+async def caller(device_id: str) -> tuple[EnrolledDevice, Account] | None:
+    """The device with that id, revoked or not, and its account."""
+    for row in await ask(_CALLER, device_id):
+        enrolled = EnrolledDevice(
+            device_id,
+            row["user_id"],
+            row["sign"],
+            row["statement"],
+            row["signature"],
+            row["vouch"],
+            row["time"],
+            row["revoked"],
+        )
+        return enrolled, Account(
+            row["user_id"], row["name"], row["role"], row["account"], row["account_sign"], row["account_time"]
+        )
+    return None
 
 
 async def devices(user_id: str) -> list[EnrolledDevice]:
